@@ -53,6 +53,8 @@ INSTALLING = {
     "python3 -m venv .venv",
     "pip install .",
     "pip install '.[alerts]'",
+    "pip install '.[sweep]'",
+    "pip install '.[web]'",
     "pip install nox",
     "pip install --upgrade pip",
     "pip install --editable . --group dev",

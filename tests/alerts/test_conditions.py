@@ -14,7 +14,8 @@ import pytest
 import trailing
 from trailing import OutcomeUnknown, Position
 from trailing.alerts import Alert, AlertRules
-from trailing.alerts.conditions import STREAM_ALARM, Conditions, Key, Look
+from trailing.alerts.conditions import STREAM_ALARM, Conditions, Look
+from trailing.core.account import Key
 from trailing.events import (
     Alarm,
     ExitFailed,
@@ -75,6 +76,15 @@ def test_an_age_begins_again_with_each_stop_so_that_a_flapping_position_is_not_o
     assert account.wait(unprotected(), seconds=10) == []
     (alert,) = account.look(unprotected())
     assert alert.since == alert.at - timedelta(seconds=10)
+
+
+def test_a_look_that_comes_some_milliseconds_early_is_no_second_late() -> None:
+    account = Account(unprotected_seconds=2.0, journal_seconds=2.0, stream_seconds=2.0)
+    account.health = {"stream_connected": False, "journal_is_behind": True}
+    account.look(unprotected(), seconds=1.004)
+    assert account.look(unprotected(), seconds=0.998) == []
+    fired = account.look(unprotected(), seconds=0.999)
+    assert [alert.rule for alert in fired] == ["unprotected", "stream", "journal"]
 
 
 def test_a_move_that_is_acknowledged_begins_the_age_again() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from flattened_venue import (
 from real_exchange import VENUES
 from served_exchange import serving
 from venue_faults import Fault, Request, every, nth
+from venue_market import instrument
 
 from trailing.cli import main
 
@@ -136,6 +138,29 @@ def test_only_ours_closes_also_a_position_without_a_stop_that_the_store_knows(
         code, document = desk.document("--only-ours", "--store", url)
         assert (code, [row["symbol"] for row in document["closed"]]) == (0, [first])
         assert set(left_open(desk.server)) == {second}
+
+
+def test_the_page_shows_what_the_command_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "flatten.md").read_text()
+    ((words, shown),) = re.findall(
+        r"^```console\n\$ trailing flatten (.+?)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL
+    )
+    venue, *options = words.split()
+    monkeypatch.setenv("COLUMNS", "130")
+    names = [instrument(name, "0.1", "0.001", "5") for name in ("BTC", "ETH")]
+    monkeypatch.setattr("flattened_venue.coins", lambda count: tuple(names[:count]))
+    with flattening(venue, 2, monkeypatch, capsys, profits=1) as desk:
+        code, out, err = desk.run(*options)
+    assert code == 0
+    printed, wanted = (
+        [line.rstrip() for line in re.sub(r"\d+\.\d s|\d{13}", "…", text).splitlines()] for text in (err + out, shown)
+    )
+    # The lines of standard error are in the order in which the venue answers.
+    assert sorted(printed) == sorted(wanted)
+    tables = [[line for line in lines if not line.startswith("trailing: ")] for lines in (printed, wanted)]
+    assert tables[0] == tables[1]
 
 
 @pytest.mark.parametrize(

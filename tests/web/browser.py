@@ -97,7 +97,9 @@ async def run(port: int) -> None:
                     case "feed":
                         bot.feed(options["price"], options["symbol"])
                     case "walk":
-                        nursery.start_soon(walk, bot, options["symbols"], options["seconds"])
+                        nursery.start_soon(
+                            walk, bot, options["symbols"], options["seconds"], options.get("peaks", False)
+                        )
                     case "unprotect":
                         error = StopRejected(options["error"])
                         bot.faulty.__init__(bot.paper, {At("place_stop", options["symbol"]): Refuses(error)})  # type: ignore[misc]
@@ -108,12 +110,13 @@ async def run(port: int) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def walk(bot: Any, symbols: list[str], seconds: float) -> None:
-    """Move the price of each symbol, up in waves."""
+async def walk(bot: Any, symbols: list[str], seconds: float, peaks: bool) -> None:
+    """Move the price of each symbol, up in waves, or so that each price is a peak and moves the stop."""
     step = 0
     while True:
         for number, symbol in enumerate(symbols):
-            bot.feed(str(Decimal(100) + Decimal((step * 3 + number * 7) % 50) / 100 + Decimal(step) / 200), symbol)
+            wave = 0 if peaks else Decimal((step * 3 + number * 7) % 50) / 100
+            bot.feed(str(Decimal(100) + wave + Decimal(step) / (20 if peaks else 200)), symbol)
         step += 1
         await trio.sleep(seconds)
 

@@ -16,6 +16,7 @@ from pages import BTC, Bot, a_position, open_bot
 from trailing import StopRejected
 from trailing.events import Alarm, StopMoved, StreamChanged
 from trailing.testing import At, Hangs, Refuses
+from trailing.web.app import make_app
 from trailing.web.history import MOST_PRICES, MOST_STOPS, MOST_STRETCHES, History
 from trailing.web.hub import MOST_EVENTS, MOST_PAGES, QUEUE, Full, Hub, encode_frame
 from trailing.web.sources import MOST_ENDED, MOST_TEXT, SAMPLE_SECONDS, ManagerSource, show_event, show_text
@@ -130,6 +131,31 @@ async def test_a_new_page_gets_everything_at_once(autojump_clock: trio.testing.M
         assert whole["health"]["stream"] == "connected"
         assert (whole["health"]["store"], whole["health"]["lease"]) == ("up to date", "held")
         assert page.source.problems() == []
+
+
+async def test_a_new_page_gets_each_event_once(autojump_clock: trio.testing.MockClock) -> None:
+    async with watched() as (bot, page), trio.open_nursery() as nursery:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                await trio.sleep(3.0)  # a slow client: frames are sent meanwhile
+            else:
+                sent.append(json.loads(message["body"].split(b"data: ", 1)[1]))
+
+        async def receive() -> Any:
+            await trio.sleep_forever()
+
+        await bot.protect(a_position())
+        await trio.testing.wait_all_tasks_blocked()  # the event was taken, and not yet sent to the pages
+        scope = {"type": "http", "method": "GET", "path": "/stream", "headers": [], "query_string": b""}
+        nursery.start_soon(make_app(page.source, bot.metrics), scope, receive, send)
+        await trio.sleep(1.0)
+        await bot.protect(a_position("ETH/USDT:USDT"))
+        await trio.sleep(5.0)
+        events = [event["position"] for frame in sent for event in frame["events"]]
+        assert events == [f"{BTC} long", "ETH/USDT:USDT long"]
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_position_that_ends_is_gone_and_its_chart_stays_for_a_while(

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
 from trailing.alerts.rules import Alert, AlertRules, RuleName
-from trailing.core.model import Side
+from trailing.alerts.texts import describe_error, describe_unprotected, list_names, name_position, write_seconds
+from trailing.core.account import Key
 from trailing.errors import LeaseLost
 from trailing.events import (
     Alarm,
@@ -28,8 +29,6 @@ from trailing.events import (
 from trailing.protection.health import Health
 from trailing.protection.waves.outcomes import Unprotected
 
-Key: TypeAlias = tuple[str, Side]
-
 STREAM_ALARM: Final = "the stream of the exchange is opened again"
 """An alarm that ends when the stream is connected."""
 
@@ -37,8 +36,9 @@ _MOST_AT_ONCE: Final = 1_000
 """The most positions whose alerts fire, or recover, in one look. The next look takes the others, so that a look takes only
 milliseconds of the event loop's time."""
 
-_NAMED: Final = 5
-"""The most positions that the text of one alert names. It counts the others."""
+_EARLY: Final = 0.1
+"""Seconds by which a look may come before its second. Looks are a second apart by the clock, some milliseconds more or less, and
+without this every second alert would fire one look late."""
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,8 +146,8 @@ class Conditions:
         if isinstance(error, LeaseLost):
             self._fire("lease", "lease", f"Another process owns the account: {error}")
         if error is not None or unprotected:
-            how = "in order" if error is None else f"with {_describe(error)}"
-            left = f" Without a live stop: {_listed([' '.join(key) for key in unprotected])}." if unprotected else ""
+            how = "in order" if error is None else f"with {describe_error(error)}"
+            left = f" Without a live stop: {list_names([' '.join(key) for key in unprotected])}." if unprotected else ""
             kept = "Live stops stay on the exchange, and no stop is moved."
             self._fire("ended", "ended", f"The manager ended {how}. {kept}{left} Start the bot again.")
         return self._take_changes()
@@ -189,6 +189,10 @@ class Conditions:
             case _:
                 pass
 
+    def _is_over(self, since: float, seconds: float) -> bool:
+        """Return whether so many seconds have passed."""
+        return self._now - since >= seconds - _EARLY
+
     # Positions.
 
     def _check_unprotected(self, unprotected: Mapping[Key, Unprotected]) -> None:
@@ -206,17 +210,17 @@ class Conditions:
                 age = self._ages[key] = _Age(identity, self._now)
             seconds = self._now - age.since
             if (
-                seconds >= self._rules.unprotected_seconds
+                self._is_over(age.since, self._rules.unprotected_seconds)
                 and left
                 and (name := _key("unprotected", key)) not in self.firing
             ):
                 left -= 1
-                self._fire("unprotected", name, _unprotected(key, listed, seconds), key, age.since)
+                self._fire("unprotected", name, describe_unprotected(key, listed, seconds), key, age.since)
 
     def _end_age(self, key: Key, how: str) -> None:
         age = self._ages.pop(key)
         after = f"after {self._now - age.since:.0f} s without a live stop" if self._now > age.since else "at once"
-        self._recover("unprotected", _key("unprotected", key), f"{_name(key)}: {how}, {after}.")
+        self._recover("unprotected", _key("unprotected", key), f"{name_position(key)}: {how}, {after}.")
 
     def _exit(self, key: Key) -> _Exit:
         begun = self._exits.setdefault(key, _Exit(self._now))
@@ -225,19 +229,19 @@ class Conditions:
 
     def _end_exit(self, key: Key, why: str) -> None:
         if self._exits.pop(key, None) is not None:
-            self._recover("close", _key("close", key), f"{_name(key)}: the close is over, because {why}.")
+            self._recover("close", _key("close", key), f"{name_position(key)}: the close is over, because {why}.")
 
     def _check_exits(self) -> None:
         for key, begun in tuple(self._exits.items()):
             if self._now - begun.last_at >= max(self._rules.quiet_seconds, self._rules.close_seconds):
-                self._end_exit(key, f"it was not tried again for {_minutes(self._rules.quiet_seconds)}")
-            elif self._now - begun.since >= self._rules.close_seconds:
+                self._end_exit(key, f"it was not tried again for {write_seconds(self._rules.quiet_seconds)}")
+            elif self._is_over(begun.since, self._rules.close_seconds):
                 why = f" ({begun.reason})" if begun.reason else ""
                 error = f" Last error: {begun.error}." if begun.error else ""
                 self._fire(
                     "close",
                     _key("close", key),
-                    f"{_name(key)}: still open {self._now - begun.since:.0f} s after a close at market began{why}.{error} "
+                    f"{name_position(key)}: still open {self._now - begun.since:.0f} s after a close at market began{why}.{error} "
                     "Check the position on the exchange.",
                     key,
                     begun.since,
@@ -253,17 +257,19 @@ class Conditions:
         raised.count += 1
         raised.last_at = self._now
         detail = f" ({event.detail})" if event.detail else ""
-        self._fire("alarm", name, f"{_name(key)}: {event.what}{detail}.", key)
+        self._fire("alarm", name, f"{name_position(key)}: {event.what}{detail}.", key)
 
     def _check_alarms(self) -> None:
         quiet = self._rules.quiet_seconds
         for name in [name for name, raised in self._alarms.items() if self._now - raised.last_at >= quiet]:
-            self._end_alarm(name, f"it was not repeated for {_minutes(quiet)}")
+            self._end_alarm(name, f"it was not repeated for {write_seconds(quiet)}")
 
     def _end_alarm(self, name: str, why: str) -> None:
         raised = self._alarms.pop(name)
         times = "once" if raised.count == 1 else f"{raised.count} times"
-        self._recover("alarm", name, f"{_name(raised.key)}: {raised.what}: over, because {why}. It was raised {times}.")
+        self._recover(
+            "alarm", name, f"{name_position(raised.key)}: {raised.what}: over, because {why}. It was raised {times}."
+        )
 
     # The account.
 
@@ -281,7 +287,7 @@ class Conditions:
         lost_at = self._stream_lost_at
         if lost_at is None:
             self._recover("stream", "stream", "The stream of the exchange is connected again.")
-        elif self._now - lost_at >= self._rules.stream_seconds:
+        elif self._is_over(lost_at, self._rules.stream_seconds):
             self._fire(
                 "stream",
                 "stream",
@@ -300,7 +306,7 @@ class Conditions:
             self._recover("store", "store", "The store takes entries again.")
         elif self._uncommitted_at is None and (journal.waiting or failed):
             self._uncommitted_at = self._now
-        if self._uncommitted_at is not None and self._now - self._uncommitted_at >= self._rules.store_seconds:
+        if self._uncommitted_at is not None and self._is_over(self._uncommitted_at, self._rules.store_seconds):
             self._fire(
                 "store",
                 "store",
@@ -313,7 +319,7 @@ class Conditions:
             self._recover("journal", "journal", "The journal is not behind any more.")
         elif self._behind_at is None:
             self._behind_at = self._now
-        if self._behind_at is not None and self._now - self._behind_at >= self._rules.journal_seconds:
+        if self._behind_at is not None and self._is_over(self._behind_at, self._rules.journal_seconds):
             self._fire(
                 "journal",
                 "journal",
@@ -335,7 +341,7 @@ class Conditions:
             self._fire("events", "events", "More events came than alerts can take: some alarms may be missing here.")
         elif self._lost_at is not None and self._now - self._lost_at >= self._rules.quiet_seconds:
             self._lost_at = None
-            self._recover("events", "events", f"No events were lost for {_minutes(self._rules.quiet_seconds)}.")
+            self._recover("events", "events", f"No events were lost for {write_seconds(self._rules.quiet_seconds)}.")
 
     # Changes.
 
@@ -363,36 +369,3 @@ class Conditions:
 
 def _key(rule: RuleName, key: Key) -> str:
     return f"{rule}:{key[0]} {key[1]}"
-
-
-def _name(key: Key | None) -> str:
-    return "The account" if key is None else f"{key[0]} {key[1]}"
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:g} s" if seconds < 120 else f"{seconds / 60:g} min"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
-
-
-def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _unprotected(key: Key, listed: Unprotected, seconds: float) -> str:
-    position = listed.position
-    size = f"{position.quantity:f} at {position.entry_price:f}"
-    if listed.state == "trailing":
-        problem = f"its stop is live, but the exchange has refused to reduce the position for {seconds:.0f} s"
-    else:
-        problem = f"no live stop for {seconds:.0f} s"
-    error = f" Last error: {_describe(listed.error)}." if listed.error is not None else ""
-    advice = (
-        "No task works on it: close it, or protect it again."
-        if listed.state == "closed"
-        else "The manager tries again."
-    )
-    return f"{_name(key)} ({size}): {problem}, state {listed.state}.{error} {advice}"

@@ -89,20 +89,21 @@ class _Stream:
     async def __call__(self, _: Message, receive: Receive, send: Send) -> None:
         try:
             async with self._source.hub.connect() as frames:
+                first = encode_frame("whole", self._source.whole())  # at once, so that no frame is before it
                 kind = (b"content-type", b"text/event-stream; charset=utf-8")
                 await send({"type": "http.response.start", "status": 200, "headers": [kind]})
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._send_all, frames, send, nursery.cancel_scope)
+                    nursery.start_soon(_send_all, first, frames, send, nursery.cancel_scope)
                     while (await receive())["type"] != "http.disconnect":
                         pass
                     nursery.cancel_scope.cancel()
         except Full:
             await answer(send, 503, "too many pages are open")
 
-    async def _send_all(self, frames: trio.MemoryReceiveChannel[bytes], send: Send, stop: trio.CancelScope) -> None:
-        first = encode_frame("whole", self._source.whole())
-        await send({"type": "http.response.body", "body": first, "more_body": True})
-        async for frame in frames:
-            await send({"type": "http.response.body", "body": frame, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})  # it reads too slowly, and connects again
-        stop.cancel()
+
+async def _send_all(first: bytes, frames: trio.MemoryReceiveChannel[bytes], send: Send, stop: trio.CancelScope) -> None:
+    await send({"type": "http.response.body", "body": first, "more_body": True})
+    async for frame in frames:
+        await send({"type": "http.response.body", "body": frame, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})  # it reads too slowly, and connects again
+    stop.cancel()

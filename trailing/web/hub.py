@@ -28,7 +28,7 @@ class Hub:
     """The connected pages.
 
     Attributes:
-        events: the recent events, as a page shows them.
+        events: the recent events that were sent, as a page shows them. A new page gets those that wait with the next frame.
     """
 
     def __init__(self) -> None:

@@ -107,7 +107,6 @@ class ManagerSource:
         """Count an event, and show it soon."""
         self._metrics.take(event)
         shown = show_event(event)
-        self.hub.events.append(shown)
         self._news.append(shown)
         if isinstance(event, StopMoved) and event.unprotected_seconds:
             self._add_stretch(event)
@@ -146,6 +145,7 @@ class ManagerSource:
             self._end(key, at)
         self._health = _health(overview)
         news, self._news = self._news, []
+        self.hub.events.extend(news)
         self.hub.send(
             "change",
             {

@@ -70,9 +70,7 @@ class StoreSource:
 
     def _take(self, record: EventRecord) -> None:
         event = record.event
-        shown = show_event(event)
-        self.hub.events.append(shown)
-        self._news.append(shown)
+        self._news.append(show_event(event))
         key = _key(record.exchange, record.account, event.symbol or "", event.side or "")
         at = event.at.timestamp()
         match event:
@@ -114,6 +112,7 @@ class StoreSource:
         if len(self._histories) > MOST_HISTORIES:
             self._histories = {key: history for key, history in self._histories.items() if key in rows}
         news, self._news = self._news, []
+        self.hub.events.extend(news)
         self.hub.send(
             "change",
             {

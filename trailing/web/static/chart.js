@@ -44,7 +44,7 @@ const Chart = (() => {
     };
   }
 
-  // Create the chart in an element. Returns an object with `update(data, now)` and `close()`.
+  // Create the chart in an element. Returns an object with `update(data, now)`, `isSeen()` and `close()`.
   function open(element) {
     let stretches = [];
     let present = 0;
@@ -92,6 +92,8 @@ const Chart = (() => {
         present = now;
         plot.setData(columns(data, now));
       },
+      // Whether it is in the window, or near it.
+      isSeen: () => element.checkVisibility?.({ contentVisibilityAuto: true }) ?? true,
       close() {
         resized.disconnect();
         themed.removeEventListener("change", redraw);

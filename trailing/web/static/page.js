@@ -9,7 +9,7 @@
   const CHART_MS = 2000;
 
   const find = (id) => document.getElementById(id);
-  const rows = new Map(); // key -> {data, row, cells, detail, chart}
+  const rows = new Map(); // key -> {data, row, isSkipped, cells, detail, chart}
   let stream = null;
   let heardAt = performance.now();
   let serverAt = 0;
@@ -28,6 +28,7 @@
     if (node.textContent !== text) node.textContent = text;
   }
 
+  const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
   const now = () => serverAt + (performance.now() - heardAt) / 1000;
   const decimals = (text) => (text.split(".")[1] ?? "").length;
 
@@ -37,11 +38,17 @@
     return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
   }
 
-  // Positions.
+  // Positions. A grid is no table for a screen reader, so that each part has its role.
+
+  function part(name, role, className) {
+    const made = element(name, undefined, className);
+    made.setAttribute("role", role);
+    return made;
+  }
 
   function addRow(data) {
-    const row = element("tr", undefined, "position");
-    const name = element("td");
+    const row = part("tr", "row", "position");
+    const name = part("td", "cell");
     const button = element("button", data.symbol);
     button.type = "button";
     button.setAttribute("aria-expanded", "false");
@@ -51,14 +58,18 @@
     row.append(name);
     const cells = { error };
     for (const column of ["state", "price", "stop", "distance", "profit", "unprotected"]) {
-      const cell = element("td");
+      const cell = part("td", "cell");
       cell.dataset.name = column;
       cells[column] = cell;
       row.append(cell);
     }
     row.dataset.key = data.key;
-    const shown = { data, row, button, cells, detail: null, chart: null };
+    const shown = { data, row, isSkipped: false, button, cells, detail: null, chart: null };
     row.addEventListener("click", () => toggle(shown));
+    row.addEventListener("contentvisibilityautostatechange", (event) => {
+      shown.isSkipped = event.skipped;
+      if (!event.skipped) showPrice(shown);
+    });
     rows.set(data.key, shown);
     return shown;
   }
@@ -73,8 +84,9 @@
     showTime(shown);
   }
 
-  // What a price changes, because prices are most of what comes.
-  function showPrice({ data, cells }) {
+  // What a price changes, because prices are most of what comes. A row outside the window gets its price when it comes into sight.
+  function showPrice({ data, cells, isSkipped }) {
+    if (isSkipped) return;
     const long = data.side === "long" ? 1 : -1;
     setText(cells.price, data.price ?? "–");
     const price = data.price === null ? NaN : Number(data.price);
@@ -84,7 +96,6 @@
     const profit = (price - Number(data.entry)) * Number(data.quantity) * long;
     const places = Math.min(8, Math.max(2, decimals(data.price ?? ""), decimals(data.entry)));
     setText(cells.profit, Number.isNaN(profit) ? "–" : `${profit >= 0 ? "+" : "−"}${Math.abs(profit).toFixed(places)}`);
-    cells.profit.classList.toggle("gain", profit > 0);
     const kind = profit > 0 ? "gain" : profit < 0 ? "loss" : "";
     if (cells.profit.className !== kind) cells.profit.className = kind;
   }
@@ -141,9 +152,9 @@
   }
 
   function open(shown) {
-    const detail = element("tr", undefined, "detail");
-    const cell = element("td");
-    cell.colSpan = 7;
+    const detail = part("tr", "row", "detail");
+    const cell = part("td", "cell");
+    cell.ariaColSpan = 7;
     const box = element("div", undefined, "chart");
     const legend = element("p", undefined, "legend");
     for (const [name, className] of [
@@ -152,6 +163,7 @@
     legend.append(element("span", "", "facts"));
     cell.append(box, legend);
     detail.append(cell);
+    detail.addEventListener("contentvisibilityautostatechange", () => drawSeen(shown));
     shown.row.after(detail);
     shown.detail = detail;
     shown.button.setAttribute("aria-expanded", "true");
@@ -183,17 +195,20 @@
     chart.update(data, now());
   }
 
-  setInterval(() => {
-    if (connected && !document.hidden) for (const shown of rows.values()) if (shown.chart !== null) draw(shown);
-  }, CHART_MS);
+  // Draw a chart that is open and in the window.
+  function drawSeen(shown) {
+    if (connected && !document.hidden && shown.chart !== null && shown.chart.isSeen()) draw(shown);
+  }
+
+  setInterval(() => rows.forEach(drawSeen), CHART_MS);
 
   // Events and health.
 
   function addEvents(events) {
     const list = find("events");
-    for (const event of events) {
+    for (const event of events.slice(-MOST_EVENTS)) {
       const item = element("li", undefined, event.level === "error" ? "error-level" : event.level);
-      const time = element("time", new Date(event.at * 1000).toLocaleTimeString());
+      const time = element("time", clock.format(event.at * 1000));
       time.dateTime = new Date(event.at * 1000).toISOString();
       item.append(time, element("b", event.kind), ` ${event.position} ${event.text}`);
       list.prepend(item);
@@ -254,10 +269,7 @@
       showPrice(shown);
     }
     if (data.changed.length || data.gone.length) order();
-    if (data.changed.length) for (const each of data.changed) {
-      const shown = rows.get(each.key);
-      if (shown !== undefined && shown.chart !== null) draw(shown);
-    }
+    for (const each of data.changed) drawSeen(rows.get(each.key));
     addEvents(data.events);
     showHealth(data.health);
   }
@@ -319,7 +331,7 @@
     const text = serverAt ? `This data is old: no answer for ${duration(age / 1000)}. Trying again.` : "No answer yet.";
     find("old").hidden = !isOld || !find("login").hidden;
     if (isOld) setText(find("old"), text);
-    setText(find("clock"), serverAt ? new Date(now() * 1000).toLocaleTimeString() : "connecting");
+    setText(find("clock"), serverAt ? clock.format(now() * 1000) : "connecting");
   }
 
   setInterval(() => {
