@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from trailing.core.account import Key
-from trailing.protection.outcomes import Unprotected
+from trailing.protection.waves.outcomes import Unprotected
 
 _NAMED: Final = 5
 """The most positions that the text of one alert names. It counts the others."""
