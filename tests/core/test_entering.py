@@ -524,6 +524,7 @@ def test_a_list_counts_once_the_entry_can_not_be_looked_up() -> None:
         if at < 4.0:
             driver.fails(ExchangeUnreachable("down"))
     assert (driver.state.quantity, driver.state.position.entry_price) == (D(1), D(99))
+    assert driver.state.position.opened_at == OPENED + timedelta(seconds=4)  # no earlier price is a peak of it
     assert driver.state.unprotected_span is not None
     driver.shows(a_report("1.5", "99"), at=5.0)
     assert driver.state.quantity == D("1.5")
@@ -630,6 +631,22 @@ def test_an_own_stop_that_may_be_left_behind_a_position_that_was_closed_meanwhil
     assert driver.events.count("StopOpened") == 1
 
 
+def test_a_superseded_stop_is_not_cancelled_for_the_looser_one_that_comes_with_the_entrys_end() -> None:
+    driver = resting("own")
+    updates(driver, order("1"))
+    driver.does()
+    driver.sees("103")
+    assert driver.settles() == [
+        ReplaceStop(D("101.97"), D(1), "a"),
+        CancelStop("a", "another stop of its position counts"),
+    ]
+    driver.sees("105")
+    driver.does()  # the stop is moved again, and the one at 101.97 is superseded, but not cancelled yet
+    assert [one.id for one in driver.state.orders.values() if one.is_superseded] == ["b"]
+    updates(driver, order("1", working=False))
+    assert [one.id for one in driver.state.orders.values() if one.is_superseded] == []
+
+
 def test_a_fill_that_a_snapshot_has_shown_already_does_not_enlarge_the_entry() -> None:
     driver = resting()
     updates(driver, order("1"))
@@ -667,6 +684,8 @@ def test_a_fill_that_closes_more_than_is_known_shows_that_more_was_entered() -> 
     driver.live["e"] = a_stop("e", "98.00", "2")
     driver.fills("e", "1.5", status="filled", filled="1.5")
     assert (driver.state.quantity, driver.state.entry.entered) == (D(0), D("1.5"))  # type: ignore[union-attr]
+    updates(driver, order("1.5"))
+    assert driver.state.quantity == D(0)
     updates(driver, order("2", working=False))
     assert driver.state.quantity == D("0.5")
 

@@ -7,7 +7,7 @@ quantity is the entry's own, because lists of positions come late: a list that s
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +21,7 @@ from trailing.core.inputs import EntryUpdated
 from trailing.core.model import StopOrder
 from trailing.core.orders import CANCELLING, INTENDED, SENT, Order
 from trailing.core.requests import CancelEntry, FindEntry, PlaceEntry
-from trailing.core.shown import new_stop, tell_opened
+from trailing.core.shown import count_tighter_again, new_stop, tell_opened
 from trailing.core.stop_answers import is_unknown
 from trailing.errors import ExchangeUnreachable, NoSuchEntry, StoreError
 from trailing.events import EntryFilled, EntryPlaced
@@ -237,12 +237,8 @@ def _enter(p: PositionState, entry: EntryFacts, at: float) -> None:
     new, is_first = entry.entered - before.entered, not before.entered
     p.entry = entry
     assert entry.average_price is not None
-    position = replace(
-        p.position,
-        quantity=entry.entered,
-        entry_price=entry.average_price,
-        opened_at=entry.first_filled_at or p.position.opened_at,
-    )
+    opened_at = entry.first_filled_at or (_time_of_day(p, at) if is_first else p.position.opened_at)
+    position = replace(p.position, quantity=entry.entered, entry_price=entry.average_price, opened_at=opened_at)
     p.ratchet = p.ratchet.entered(position, is_first=is_first)
     p.position, p.reported_entry = p.ratchet.position, None
     if is_first:
@@ -254,7 +250,7 @@ def _enter(p: PositionState, entry: EntryFacts, at: float) -> None:
     p.want_snapshot(at)
     if new:
         p.tell(EntryFilled, quantity=new, price=entry.average_price, unfilled=entry.unfilled, client_order_id=entry.id)
-    if entry.has_bridge:
+    if entry.has_bridge and p.quantity:  # otherwise all that is newly filled is closed already
         _attach(p, p.quantity, at, find_at=math.inf)
     elif entry.has_own_stop:  # it will be live when the entry ends, so that no other stop may be looser
         assert entry.stop_price is not None
@@ -265,6 +261,11 @@ def _begin_unprotected(p: PositionState) -> None:
     """Count the position as unprotected since it is open, unless a stop of ours is live."""
     if p.unprotected_span is None and not any(one.purpose == "stop" and one.exists for one in p.orders.values()):
         p.unprotected_span = UnprotectedSpan(p.opened_at, "opening", p.opened_at)
+
+
+def _time_of_day(p: PositionState, at: float) -> datetime:
+    """Return the time of day. Prices from before it are no peaks of a position whose first fill has no known time."""
+    return _entry(p).handed_in + timedelta(seconds=at - p.claimed_at)
 
 
 def _filled_at(p: PositionState, time: datetime | None, at: float) -> float:
@@ -304,6 +305,7 @@ def _attach(p: PositionState, quantity: Decimal, at: float, *, find_at: float) -
     symbol, side = p.position.symbol, p.position.side
     stop = StopOrder(symbol, side, quantity, entry.stop_price, entry.stop_id, "", p.plan.trigger)
     p.put(replace(new_stop(stop), changed_at=at, find_at=find_at))
+    count_tighter_again(p, stop)
     p.raise_floor(stop.price)
     p.was_tried = True
     if p.quantity and not p.is_covered:

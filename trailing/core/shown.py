@@ -58,7 +58,7 @@ def show(p: PositionState, order: Order, shown: StopOrder, at: float) -> None:
     else:
         if shown.price != known.price:  # a person amended it on the exchange, so it may count again
             asked, order = shown.price, replace(order, is_superseded=False)
-            _count_tighter_again(p, shown)
+            count_tighter_again(p, shown)
         if shown.quantity != known.quantity:
             filled += max(_ZERO, known.quantity - shown.quantity)
             quantity = shown.quantity
@@ -67,13 +67,17 @@ def show(p: PositionState, order: Order, shown: StopOrder, at: float) -> None:
     acknowledge(p, order, shown, at, price=asked, quantity=quantity, filled=filled)
 
 
-def _count_tighter_again(p: PositionState, amended: StopOrder) -> None:
-    """Let superseded stops that are tighter than an amended one count again, because none is cancelled for a looser one."""
+def count_tighter_again(p: PositionState, other: StopOrder) -> None:
+    """Let superseded stops that are tighter than another one count again, because none is cancelled for a looser one.
+
+    Args:
+        other: one that a person amended, or that was not placed by a request of this process.
+    """
     for order in tuple(p.orders.values()):
-        if order.id == amended.client_order_id or not order.is_superseded:
+        if order.id == other.client_order_id or not order.is_superseded:
             continue
         assert order.order is not None
-        if is_tighter(amended.side, order.order.price, amended.price):
+        if is_tighter(other.side, order.order.price, other.price):
             p.put(replace(order, is_superseded=False))
 
 

@@ -33,7 +33,7 @@ from trailing.core.prices import is_crossed, is_tighter
 from trailing.core.refusals import tell_refusal
 from trailing.core.requests import ClosePosition, FindOrder
 from trailing.core.retries import TOLD_AFTER
-from trailing.core.shown import lose, miss, new_stop, show, tell_opened, withdraw_native
+from trailing.core.shown import count_tighter_again, lose, miss, new_stop, show, tell_opened, withdraw_native
 from trailing.core.stop_slots import note_listed
 from trailing.errors import UsageError
 
@@ -234,6 +234,7 @@ def take_in(p: PositionState, order: StopOrder, at: float) -> None:
     p.put(row)
     if is_native:
         return
+    count_tighter_again(p, order)
     if not is_crossed(p.position.side, p.ratchet.last, order.price):
         p.raise_floor(order.price)
     if not p.is_covered:

@@ -379,7 +379,7 @@ class InvariantMonitor:
     def _cause_of_unprotected_time(self, history: PositionHistory) -> str:
         """Return the cause of a position's unprotected time until now.
 
-        Excuse: what a person added is known from a snapshot only, which disturbances delay.
+        Excuse: that a position whose stop was filled has grown is known from a snapshot, which disturbances delay.
         """
         since = history.unprotected_since
         if since == history.entered_at or not history.ever_protected:
@@ -393,7 +393,8 @@ class InvariantMonitor:
         open_for = 0.0 if since is None else trio.current_time() - since
         if since is None or calm - open_for < RECENT_SECONDS:
             return "disturbed"
-        if history.was_added_to and self._fault_schedule.undisturbed_seconds(history.symbol) < open_for:
+        has_grown = history.was_added_to or history.has_grown
+        if has_grown and self._fault_schedule.undisturbed_seconds(history.symbol) < open_for:
             return "disturbed"
         if history.crossed_at is not None and trio.current_time() - history.crossed_at < RECENT_SECONDS:
             return "crossed"

@@ -30,6 +30,7 @@ class PositionHistory:
         was_triggered: whether a stop of its own was triggered without being filled, so that it protects nothing.
         was_crossed_when_sent: whether the market was at or beyond the tightest stop when the last stop or amendment was sent.
         was_added_to: whether a person added to the position.
+        has_grown: whether its entry was filled further.
         ever_protected: whether the position ever had a stop of its own.
         closed_by_us: whether a close of ours was filled.
         unprotected_since: time at which the position lost its stop, or None.
@@ -51,6 +52,7 @@ class PositionHistory:
         self.closed_by_us: bool = False
         self.was_triggered: bool = False
         self.was_added_to: bool = False
+        self.has_grown: bool = False
         self.was_crossed_when_sent: bool = False
         self.ever_protected: bool = False
         self._entry_price, self._leftovers, self._bars_since = entry_price, leftovers, at
@@ -89,6 +91,7 @@ class PositionHistory:
 
     def note_average(self, price: Decimal) -> None:
         """Take another average price of the entry. Before it has a stop, the process needs no better peak than that."""
+        self.has_grown = True
         if self.expected_peak == self._entry_price and is_better(self.side, self._entry_price, price):
             self.expected_peak = price
         if is_better(self.side, self._entry_price, price):
