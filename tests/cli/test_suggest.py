@@ -149,6 +149,11 @@ def test_fees_count_for_own_and_plan_and_slippage_for_the_plan_alone(suggested: 
     assert usdt["best"][0]["mean"]["value"] == pytest.approx(received - 100 - 0.1 * (1 + received / 100))
 
 
+def test_prices_are_rounded_to_the_tick(suggested: Run) -> None:
+    (usdt,) = json.loads(suggested("--json", "--symbol", BTC, "--tick", "1").out)["currencies"]
+    assert {trade["mae"] for trade in usdt["trades"]} == {"2.0000"}  # 98.5 is rounded to 98
+
+
 def test_a_page_has_the_real_stops_and_the_unprotected_times_in_red(suggested: Run, tmp_path: Path) -> None:
     file = tmp_path / "own.html"
     assert suggested("--html", file).code == 0

@@ -28,6 +28,7 @@ from trailing.cli import main
 from trailing.core.model import Source
 from trailing.exchanges.ccxt.opening import open_market_data
 from trailing.price_files import Bars, read_prices
+from trailing.price_files.origins import read_origin
 
 FIRST = int(datetime(2026, 1, 5, tzinfo=UTC).timestamp() * 1000)
 WORDS = ("--since", "2026-01-05", "--until", "2026-01-05T10:00")
@@ -121,6 +122,9 @@ def test_the_candles_of_each_source_are_downloaded_page_by_page(desk: Desk, sour
         f"{desk.out}/btc-usdt-1m.csv: 1200 bars, 1200 of them new, from 2026-01-05 00:00:00 to 2026-01-05 19:59:00 UTC\n"
     )
     expect_whole(desk, 1200)
+    origin = read_origin(desk.out / "btc-usdt-1m.csv")
+    assert origin is not None
+    assert (origin.source, origin.tick) == (source, Decimal("0.1"))
     page = {"okx": 300 if source == "last" else 100}.get(desk.served.venue, 1000)
     assert desk.requests() == -(-1200 // page)
     for seen in desk.served.server.requests:

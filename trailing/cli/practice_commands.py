@@ -7,6 +7,7 @@ from typing import Final, get_args
 from trailing.cli.parser import Command, Option, number, whole_number
 from trailing.cli.practice.cost_options import COST_OPTIONS
 from trailing.cli.practice.grid_options import GRID_OPTIONS
+from trailing.cli.practice.tick_options import TICK_OPTION
 from trailing.cli.shared_options import JSON, SINCE, STORE_URL, log_level
 from trailing.core.model import Source
 from trailing.core.paths import CANDLE_ORDERS
@@ -84,6 +85,7 @@ saved. With a store in a file, the same command resumes a run that was interrupt
             "millisecond of work is a second of the data",
         ),
         _CANDLE_ORDER,
+        TICK_OPTION,
         *COST_OPTIONS,
         Option(
             name="--deadline",
@@ -167,6 +169,7 @@ The entries come from exactly one of --wave, --signals, --store, --every and --a
         *_ENTRIES,
         _PLAN,
         _CANDLE_ORDER,
+        TICK_OPTION,
         *COST_OPTIONS,
         JSON,
         Option(name="--csv", value="FILE", help="write all trades to this file too", completes="files"),
@@ -198,6 +201,7 @@ the time does in the rest. The entries come from exactly one of --wave, --signal
         *_ENTRIES,
         _BASE_PLAN,
         _CANDLE_ORDER,
+        TICK_OPTION,
         *COST_OPTIONS[:2],
         Option(
             name="--first-part",
@@ -248,6 +252,7 @@ Currencies are not mixed: each has its own totals, intervals and plans.""",
         SINCE,
         _BASE_PLAN,
         _CANDLE_ORDER,
+        TICK_OPTION,
         *COST_OPTIONS[:2],
         Option(
             name="--best", value="NUMBER", default=5, parse=whole_number, help="how many of the best plans are shown"

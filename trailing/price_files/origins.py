@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
@@ -20,12 +21,23 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         since: from when on they were asked for, in UTC milliseconds.
+        tick: the market's; None: it was not recorded.
     """
 
     venue: str
     symbol: str
     source: Source
     since: int
+    tick: Decimal | None = None
+
+
+def read_origin(path: Path) -> Origin | None:
+    """Return where a file was downloaded from; None: it is not recorded beside it.
+
+    Raises:
+        UsageError: the record can't be read.
+    """
+    return _read(path.with_name(NAME)).get(path.name)
 
 
 def claim_file(path: Path, origin: Origin) -> None:

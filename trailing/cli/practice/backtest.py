@@ -18,10 +18,11 @@ from trailing.cli.practice.backtest_report import (
 from trailing.cli.practice.cost_options import costs_reader
 from trailing.cli.practice.html_report import check_html, write_html
 from trailing.cli.practice.plan_files import read_plan
+from trailing.cli.practice.tick_options import markets_of, parse_ticks, read_with_ticks
 from trailing.cli.signals import Interruption, run_until_signal
 from trailing.core.paths import CandleOrder
 from trailing.logs import Level
-from trailing.price_files import Bars, describe_prices, find_price_files, read_prices
+from trailing.price_files import Bars, describe_prices
 
 
 def main(
@@ -38,6 +39,7 @@ def main(
     since: str | None,
     plan: str | None,
     candles: CandleOrder,
+    tick: list[str] | None,
     slippage: str,
     fee: str,
     funding: list[str] | None,
@@ -67,15 +69,26 @@ def main(
         since=since,
     )
     check_html(html)
+    ticks = parse_ticks(tick)
     read_costs = costs_reader(slippage, fee, funding)
     chosen = choose_entries(options, prices, log_level)
     if chosen.exit_code:
         return chosen.exit_code
-    series = {name: read_prices(path) for name, path in find_price_files(prices, chosen.symbols).items()}
+    found = read_with_ticks(prices, chosen.symbols, ticks)
+    series = {name: each.prices for name, each in found.items()}
     costs = read_costs(series)
     longest = max((each.seconds for each in series.values() if isinstance(each, Bars)), default=None)
     checked = read_plan(None if plan is None else Path(plan), bar_seconds=longest)
-    walking = partial(run, checked, series, chosen.entries, costs=costs, candles=candles, keeps_stops=html is not None)
+    walking = partial(
+        run,
+        checked,
+        series,
+        chosen.entries,
+        costs=costs,
+        candles=candles,
+        markets=markets_of(found),
+        keeps_stops=html is not None,
+    )
     result, interruption = run_until_signal(partial(_in_thread, walking), log_level=log_level)
     if result is None:
         return interruption.exit_code

@@ -117,7 +117,7 @@ def plan_downloads(data: PublicMarketData, wanted: Wanted, *, now: Callable[[], 
             )
         )
     for each in downloads:
-        origin = Origin(venue=data.name, symbol=each.symbol, source=wanted.source, since=each.start)
+        origin = Origin(venue=data.name, symbol=each.symbol, source=wanted.source, since=each.start, tick=each.tick)
         claim_file(each.path, origin)
     return downloads
 

@@ -5,26 +5,33 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import dropwhile
 from pathlib import Path
 
 import msgspec
 
 from trailing.backtest.series import first_index, times_of
+from trailing.cli.practice.tick_options import read_with_ticks
 from trailing.core.model import Position, Source
 from trailing.errors import UsageError
 from trailing.exchanges.prices import PricePoint
-from trailing.price_files import Bars, Prices, find_price_files, read_prices
+from trailing.price_files import Bars, Prices
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAYS_UNTIL_1980 = timedelta(days=3652)
 
 
 class PriceFile(msgspec.Struct, frozen=True):
-    """The price file of one symbol."""
+    """The price file of one symbol.
+
+    Args:
+        tick: the market's; None: it is not known.
+    """
 
     symbol: str
     prices: Prices
+    tick: Decimal | None = None
 
     @property
     def path(self) -> Path:
@@ -47,17 +54,20 @@ class PriceFile(msgspec.Struct, frozen=True):
         return self.prices.points(self.symbol, source=source)
 
 
-def read_price_files(given: Sequence[str], positions: Sequence[Position]) -> tuple[PriceFile, ...]:
+def read_price_files(
+    given: Sequence[str], positions: Sequence[Position], ticks: Mapping[str | None, Decimal]
+) -> tuple[PriceFile, ...]:
     """Read the price file of each symbol of a wave, in the wave's order.
 
     Args:
         given: directories, files, or ``SYMBOL=FILE``.
+        ticks: the markets' ticks, as `parse_ticks` returns them.
 
     Raises:
         UsageError: a symbol has no file or several, or a file can't be right.
     """
-    found = find_price_files(given, (position.symbol for position in positions))
-    return tuple(PriceFile(symbol, read_prices(path)) for symbol, path in found.items())
+    found = read_with_ticks(given, (position.symbol for position in positions), ticks)
+    return tuple(PriceFile(symbol, each.prices, each.tick) for symbol, each in found.items())
 
 
 def entering_times(

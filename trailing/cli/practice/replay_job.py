@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from trailing.backtest import Costs
 from trailing.cli.practice.plan_files import read_plan
 from trailing.cli.practice.price_files import PriceFile, entering_times, longest_bar, read_price_files
 from trailing.cli.practice.saved_account import Command, SavedPaperAccount, saved_account_path
+from trailing.cli.practice.tick_options import parse_ticks
 from trailing.cli.practice.wave_files import read_wave
 from trailing.core.model import Position, check_seconds, refuse
 from trailing.core.paths import AssumedOrder, CandleOrder, assumed_orders
@@ -108,6 +109,7 @@ class ReplayJob(msgspec.Struct, frozen=True, kw_only=True):
                 ("--plan", encode_plan(self.plan), begun.plan),
                 ("--prices", self.command.prices, begun.command.prices),
                 ("--candles", self.candles, begun.command.candles),
+                ("--tick", self.command.ticks, begun.command.ticks),
             )
             if now != then
         ]
@@ -128,11 +130,13 @@ def prepare(
     candles: CandleOrder,
     deadline: float,
     latency: float,
+    ticks: Sequence[str] | None = None,
     read_costs: Callable[[Iterable[str]], Costs] = lambda _: Costs(),
 ) -> ReplayJob:
     """Read and check the options and every file.
 
     Args:
+        ticks: the words of ``--tick``.
         read_costs: returns the costs for these symbols.
 
     Raises:
@@ -143,7 +147,7 @@ def prepare(
     rate = parse_speed(speed)
     positions = read_wave(wave)
     assumed_orders(candles)
-    files = read_price_files(prices, positions)
+    files = read_price_files(prices, positions, parse_ticks(ticks))
     checked = read_plan(plan, bar_seconds=longest_bar(files))
     enters_at = entering_times(files, positions, wave=wave)
     command = Command(
@@ -153,6 +157,7 @@ def prepare(
         candles=candles,
         deadline=deadline,
         latency=latency,
+        ticks=tuple(ticks or ()),
     )
     return ReplayJob(
         positions=positions,
@@ -186,6 +191,7 @@ def prepare_again(command: Command, store_url: str) -> ReplayJob:
         candles=command.candles,
         deadline=command.deadline,
         latency=command.latency,
+        ticks=command.ticks,
     )
 
 

@@ -35,6 +35,7 @@ def main(
     store: str,
     speed: str,
     candles: CandleOrder,
+    tick: list[str] | None,
     slippage: str,
     fee: str,
     funding: list[str] | None,
@@ -63,6 +64,7 @@ def main(
         candles=candles,
         deadline=deadline,
         latency=latency,
+        ticks=tick,
         read_costs=costs_reader(slippage, fee, funding),
     )
     jobs = job.in_each_order()

@@ -28,7 +28,11 @@ from trailing.exchanges.paper.transport import LogEntry
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of a run, with absolute paths."""
+    """The options of a run, with absolute paths.
+
+    Args:
+        ticks: the words of ``--tick``.
+    """
 
     wave: str
     prices: tuple[str, ...]
@@ -36,6 +40,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     candles: CandleOrder
     deadline: float
     latency: float
+    ticks: tuple[str, ...] = ()
 
 
 class Begun(msgspec.Struct, frozen=True, tag=True):

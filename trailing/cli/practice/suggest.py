@@ -10,13 +10,14 @@ from trailing.cli.practice.grid_options import parse_axes
 from trailing.cli.practice.html_report import check_html, write_html
 from trailing.cli.practice.plan_files import read_base_plan
 from trailing.cli.practice.sweep_progress import walk_in_thread
+from trailing.cli.practice.tick_options import markets_of, parse_ticks, read_with_ticks
 from trailing.cli.signals import run_until_signal
 from trailing.core.checks import check_symbol, refuse
 from trailing.core.paths import CandleOrder
 from trailing.errors import UsageError
 from trailing.extras import import_extra
 from trailing.logs import Level
-from trailing.price_files import Bars, describe_prices, find_price_files, read_prices
+from trailing.price_files import Bars, describe_prices
 
 
 def main(
@@ -35,6 +36,7 @@ def main(
     since: str | None,
     plan: str | None,
     candles: CandleOrder,
+    tick: list[str] | None,
     slippage: str,
     fee: str,
     best: int,
@@ -70,6 +72,7 @@ def main(
     )
     Grid(**axes)  # refused before a file is read
     check_html(html)
+    ticks = parse_ticks(tick)
     read_costs = costs_reader(slippage, fee, None)
     if best < 1:
         raise refuse("--best", best, "a whole number of at least 1")
@@ -84,7 +87,8 @@ def main(
         where = f" of {', '.join(wanted)}" if wanted else ""
         raise UsageError(f"--store {store} has no closed position{where} whose entry and profit are known")
     symbols = dict.fromkeys(each.position.symbol for each in own)
-    series = {name: read_prices(path) for name, path in find_price_files(prices, symbols).items()}
+    found = read_with_ticks(prices, symbols, ticks)
+    series = {name: each.prices for name, each in found.items()}
     base = read_base_plan(plan, max((each.seconds for each in series.values() if isinstance(each, Bars)), default=None))
     walking = partial(
         suggest,
@@ -93,11 +97,12 @@ def main(
         Grid(**axes, base=base),
         costs=read_costs(series),
         candles=candles,
+        markets=markets_of(found),
         best=best,
         seed=seed,
     )
-    found, interruption = run_until_signal(partial(walk_in_thread, walking, "suggest"), log_level=log_level)
-    if found is None:
+    suggestions, interruption = run_until_signal(partial(walk_in_thread, walking, "suggest"), log_level=log_level)
+    if suggestions is None:
         return interruption.exit_code
     notes = [line for each in series.values() for line in describe_prices(each)]
     unknown = len(stored.positions) - len(own)
@@ -109,11 +114,11 @@ def main(
     if html is not None:
         from trailing.plots import suggest_page  # noqa: PLC0415 - it needs the extra
 
-        lines = [line for each in found for line in suggest_report.describe(each)]
-        page = suggest_page(found, series, lines=lines, notes=written, unprotected=stored.unprotected)
+        lines = [line for each in suggestions for line in suggest_report.describe(each)]
+        page = suggest_page(suggestions, series, lines=lines, notes=written, unprotected=stored.unprotected)
         write_html(html, page)
     if json:
-        suggest_report.print_suggestions_json(found, walking.keywords["costs"], order)
+        suggest_report.print_suggestions_json(suggestions, walking.keywords["costs"], order)
     else:
-        suggest_report.print_suggestions(found, notes=written)
+        suggest_report.print_suggestions(suggestions, notes=written)
     return interruption.exit_code

@@ -11,6 +11,7 @@ from trailing.cli.practice.grid_options import parse_axes
 from trailing.cli.practice.html_report import check_html, write_html
 from trailing.cli.practice.plan_files import read_base_plan
 from trailing.cli.practice.sweep_progress import walk_in_thread
+from trailing.cli.practice.tick_options import markets_of, parse_ticks, read_with_ticks
 from trailing.cli.signals import run_until_signal
 from trailing.core.checks import refuse
 from trailing.core.model import Percent
@@ -18,7 +19,7 @@ from trailing.core.paths import CandleOrder
 from trailing.errors import UsageError
 from trailing.extras import import_extra
 from trailing.logs import Level
-from trailing.price_files import Bars, describe_prices, find_price_files, read_prices
+from trailing.price_files import Bars, describe_prices
 
 
 def main(
@@ -43,6 +44,7 @@ def main(
     since: str | None,
     plan: str | None,
     candles: CandleOrder,
+    tick: list[str] | None,
     slippage: str,
     fee: str,
     first_part: str,
@@ -92,6 +94,7 @@ def main(
         quantity=quantity,
         since=since,
     )
+    ticks = parse_ticks(tick)
     read_costs = costs_reader(slippage, fee, None)
     check_html(html)
     part = _first_part(first_part)
@@ -101,7 +104,8 @@ def main(
     chosen = choose_entries(options, prices, log_level, command="sweep")
     if chosen.exit_code:
         return chosen.exit_code
-    series = {name: read_prices(path) for name, path in find_price_files(prices, chosen.symbols).items()}
+    found = read_with_ticks(prices, chosen.symbols, ticks)
+    series = {name: each.prices for name, each in found.items()}
     base = read_base_plan(plan, max((each.seconds for each in series.values() if isinstance(each, Bars)), default=None))
     walking = partial(
         run,
@@ -110,6 +114,7 @@ def main(
         chosen.entries,
         costs=read_costs(series),
         candles=candles,
+        markets=markets_of(found),
         first_part=part,
         best=best,
         seed=seed,

@@ -22,7 +22,7 @@ from trailing.services import open_service_nursery
 
 T = TypeVar("T")
 
-_CALLBACKS = CallbackRange(Percent("0.1"), Percent(10), Percent("0.1"))
+CALLBACKS = CallbackRange(Percent("0.1"), Percent(10), Percent("0.1"))
 
 
 @asynccontextmanager
@@ -32,7 +32,7 @@ async def open_paper(
     markets: Iterable[Market] | Mapping[str, Market] | None = None,
     can_amend: bool = False,
     two_stops: bool = True,
-    native_callbacks: CallbackRange | None = _CALLBACKS,
+    native_callbacks: CallbackRange | None = CALLBACKS,
     most_stops: int | None = None,
     attached_stop: AttachedStopKind | None = None,
     hedged: bool = False,
