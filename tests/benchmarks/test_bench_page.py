@@ -98,14 +98,14 @@ def share(values: Sequence[float], part: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * part))]
 
 
-def add(figures: Report, name: str, measured: Measured) -> None:
-    """Add the figures of one page."""
-    for what, values, aim in (
-        ("until the page's work for it is done", measured.own, f"at most {MOST_MS} ms"),
+def add(figures: Report, name: str, measured: Measured, aim: str = "") -> None:
+    """Add the figures of one page. The aim is for the page's work, because a busy machine paints later."""
+    for what, values, wanted in (
+        ("until the page's work for it is done", measured.own, aim),
         ("until its frame is painted", measured.painted, ""),
     ):
         spread = f"{share(values, 0.5):.0f} / {share(values, 0.95):.0f} / {max(values):.0f} ms"
-        figures.add(f"{name}: a click {what}, median / 95 % / most", spread, aim)
+        figures.add(f"{name}: a click {what}, median / 95 % / most", spread, wanted)
     kinds = ", ".join(f"{kind.removesuffix('Duration')} {each:.0f}" for kind, each in measured.work.items())
     figures.add(f"{name}: the page's work in a second, ms", kinds)
 
@@ -117,8 +117,8 @@ def test_a_click_is_answered_within_a_tenth_of_a_second() -> None:
     )
     with report(title) as figures, open_browser() as browser:
         calm = measure(browser, peaks=False, slower=1)
-        add(figures, "prices", calm)
+        add(figures, "prices", calm, f"at most {MOST_MS} ms")
         moving = measure(browser, peaks=True, slower=1)
-        add(figures, "prices that move every stop", moving)
+        add(figures, "prices that move every stop", moving, f"at most {MOST_MS} ms")
         add(figures, "prices, processor 4 x slower", measure(browser, peaks=False, slower=4))
     assert max(*calm.own, *moving.own) <= MOST_MS
