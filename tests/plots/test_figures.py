@@ -137,6 +137,15 @@ def test_unprotected_stretches_are_red_and_only_then_in_the_legend() -> None:
     assert "unprotected" not in legend(price_figure(RISE_AND_FALL, each.trades, each.stops, (), name="price").figure)
 
 
+def test_a_position_that_never_had_a_stop_is_drawn_too() -> None:
+    (each,) = backtest().runs
+    stretch = UnprotectedStretch(BTC, "long", BEGIN, BEGIN + MINUTE)
+    figure = price_figure(RISE_AND_FALL, each.trades, [()], (stretch,), name="price").figure
+    (stop,) = legend(figure)["stop"]
+    assert len(stop.data_source.data["x"]) == 0
+    assert "unprotected" in legend(figure)
+
+
 def test_of_too_many_trades_the_latest_are_drawn_and_counted() -> None:
     (each,) = backtest().runs
     drawn = price_figure(RISE_AND_FALL, each.trades * 400, each.stops * 400, (), name="price")

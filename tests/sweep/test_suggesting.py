@@ -243,6 +243,14 @@ def test_wrong_arguments_are_refused_in_one_line(arguments: dict[str, Any], mess
     assert "\n" not in str(refused.value)
 
 
+def test_more_profits_than_memory_is_given_are_refused_before_anything_is_walked() -> None:
+    plans = [TrailPlan(initial_stop=Percent(1))] * 100_000
+    with pytest.raises(
+        UsageError, match="100,000 plans on 201 positions are 20,100,000 profits, and at most 20,000,000"
+    ):
+        suggest([own(number) for number in range(201)], {USDT: rounds(202)}, plans)
+
+
 def test_a_wrong_own_position_is_refused() -> None:
     position = own(1).position
     with pytest.raises(UsageError, match="OwnPosition.closed_at got .*, wants a time not before opened_at"):

@@ -180,3 +180,15 @@ def test_a_page_changes_its_colours_with_the_scheme(browser: Browser, files: dic
         page.emulate_media(color_scheme="dark")
     page.wait_for_function("window.Bokeh && Bokeh.documents.length && Bokeh.documents.every((each) => each.is_idle)")
     assert tuple(colours(page, "equity")["back"]) == (16, 20, 24)
+
+
+def test_plans_that_all_gain_the_same_are_drawn_without_an_error(browser: Browser, tmp_path: Path) -> None:
+    flat = replace(a_walk(200), **dict.fromkeys(("open", "high", "low", "close"), array("q", [60_000] * 200)))
+    grid = Grid(initial_stop=(Percent(1), Percent(2)), callback=(Percent(1), Percent(2)))
+    swept = trailing.sweep.run({BTC: flat}, grid, Every(seconds=3600))
+    assert len({swept.plan_result(number).profit for number in range(4)}) == 1
+    file, complaints = tmp_path / "flat.html", list[str]()
+    file.write_text(sweep_page(swept))
+    page = opened(browser, file, complaints, 420, "light")
+    assert colours(page, "heat_map")["share"] < 0.9
+    assert complaints == []

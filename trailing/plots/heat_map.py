@@ -77,7 +77,9 @@ def _draw_cells(
     shown = np.array([profits[number] for number in cells.values()], np.float32)
     x, y = np.array(list(cells), np.int32).T
     source = ColumnDataSource({"x": x, "y": y, "profit": shown})
-    mapper = LinearColorMapper(palette=Viridis256, low=float(shown.min()), high=float(shown.max()))
+    low, high = float(shown.min()), float(shown.max())
+    # A range of colours needs a length, also where all plans gain the same.
+    mapper = LinearColorMapper(palette=Viridis256, low=low, high=high if high > low else low + 1)
     drawn = made.rect(
         "x", "y", width=1, height=1, source=source, fill_color={"field": "profit", "transform": mapper}, line_color=None
     )

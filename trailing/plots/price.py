@@ -85,7 +85,8 @@ def price_figure(
     items.append(("stop", [made.line(times, prices, color=STOP, line_width=2)]))
     items += _draw_trades(made, trades)
     if stretches:
-        items.append(("unprotected", [made.scatter([times[0]], [np.nan], marker="square", size=10, color=UNPROTECTED)]))
+        at = [trades[0].entered_at.timestamp() * 1000]  # no point is drawn, but the legend has its colour
+        items.append(("unprotected", [made.scatter(at, [np.nan], marker="square", size=10, color=UNPROTECTED)]))
     add_legend(made, items)
     return Drawn(made, len(trades), of)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -151,7 +152,12 @@ def suggest(
     for own in given:
         if own.position.symbol not in prices:
             raise UsageError(f"{own.position.symbol} has no prices.{similar(own.position.symbol, prices)}")
-    covered = [own for own in given if is_covered(own, prices[own.position.symbol])]
+    covered, lost = list[OwnPosition](), Counter[str]()
+    for own in given:
+        if is_covered(own, prices[own.position.symbol]):
+            covered.append(own)
+        else:
+            lost[_currency(own)] += 1
     if not covered:
         raise UsageError(f"the prices cover none of {len(given)} closed positions, from entry to exit")
     groups: dict[str, list[tuple[OwnPosition, Trade]]] = {}
@@ -170,7 +176,6 @@ def suggest(
             f"{_MOST_PROFITS:,} are kept: give fewer values, or a later time"
         )
     steps = Steps(progress, enough * len(orders))
-    lost = [own for own in given if own not in covered]
     suggestions = []
     for currency, group in sorted(groups.items()):
         trades = tuple(trade for _, trade in group)
@@ -179,7 +184,7 @@ def suggest(
             positions=tuple(own for own, _ in group),
             trades=trades,
             totals=add_up(trades)[currency],
-            left_out=sum(_currency(own) == currency for own in lost),
+            left_out=lost[currency],
             own=None,
             excursions=tuple(_excursions(trades, resamples=resamples, seed=seed)),
             best=(),
