@@ -161,6 +161,31 @@ def test_what_is_filled_of_an_entry_after_the_end_of_its_position_opens_it_again
     assert (ledger.entered, ledger.ended) == (1, 1)
 
 
+def test_where_one_stop_may_stand_the_one_of_the_entry_may_be_looser_while_ours_is_moved() -> None:
+    for one_stop, found in (({BTC}, 0), (set[str](), 1)):
+        ledger = Ledger(one_stop=one_stop)
+        events = PartEntered(1.0, an_entry("2")), Accepted(1.0, TIGHT), Attached(2.0, LOOSE)
+        assert [each for event in events for each in ledger.note(event)] == []
+        assert len(list(ledger.note(Withdrawn(3.0, BTC, TIGHT.client_order_id)))) == found
+
+
+@pytest.mark.parametrize("entered_first", [True, False])
+def test_what_is_entered_beyond_a_stop_that_is_filled_as_a_whole_has_none_until_the_next_one(
+    entered_first: bool,
+) -> None:
+    ledger = Ledger()
+    stop = msgspec.structs.replace(LOOSE, quantity=D(1))
+    ended = a_fill(LOOSE.client_order_id, quantity="1"), Withdrawn(2.0, BTC, LOOSE.client_order_id)
+    parts = (PartEntered(1.0, an_entry("1.5")),)
+    more = (PartEntered(1.5, an_entry("2")),)
+    events = (*parts, Accepted(1.0, stop), *((*more, *ended) if entered_first else (*ended, *more)))
+    for event in events:
+        ledger.note(event)
+    assert ledger.open[KEY].has_outgrown
+    ledger.note(Accepted(3.0, TIGHT))
+    assert not ledger.open[KEY].has_outgrown
+
+
 def test_the_ledger_finds_a_second_entry_of_an_open_position() -> None:
     ledger = Ledger()
     assert list(ledger.note(PartEntered(1.0, an_entry("1")))) == []

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from simulation.killing.history import History
 from simulation.killing.ledger import Ledger
+from simulation.killing.markets import takes_one_stop
 from trailing.core.model import Market
 from trailing.core.record import StopRecord
 from trailing.protection.order_ids import is_ours
@@ -19,14 +20,14 @@ def snapshot(ledger: Ledger, history: History, loaded: Loaded, markets: dict[str
 
     A position counts as being moved if it has an open intent, two stops on record, or an open record after its end. If the
     market takes one stop only, the old stop is cancelled before the new one has an intent, so that an unprotected position
-    counts too.
+    counts too. So does a position of which more was entered after its stop was filled.
     """
     stored = {(record.position.symbol, record.position.side): record for record in loaded.stops}
     moving: set[Key] = {(intent.symbol, intent.side) for intent in loaded.intents}
     moving |= {key for key, record in stored.items() if len(record.orders) > 1 or key not in ledger.open}
     for key, entry in ledger.open.items():
         market = markets[key[0]]
-        if not entry.stops and not market.two_stops and not market.can_amend:
+        if not entry.stops and (takes_one_stop(market) or entry.has_outgrown):
             moving.add(key)
     return Snapshot(
         live=history.stops,

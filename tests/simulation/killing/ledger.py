@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Set
 from decimal import Decimal
 
 from simulation.killing.history import Accepted, Attached, Entered, Event, Filled, History, PartEntered
@@ -24,6 +25,7 @@ class LedgerEntry:
         tightest: the tightest stop that was ever accepted, or None.
         last_tightest: the price of the tightest live stop at the last event, or None.
         attached: the client order ids of the stops that its entry has placed.
+        has_outgrown: whether more is open than its stop covered, which was filled as a whole, and no stop was accepted since.
     """
 
     def __init__(self, position: Position) -> None:
@@ -33,6 +35,8 @@ class LedgerEntry:
         self.tightest: Decimal | None = None
         self.last_tightest: Decimal | None = None
         self.attached: set[str] = set()
+        self.has_outgrown: bool = False
+        self.filled: Counter[str] = Counter()  # by client order id of a stop
 
     def __str__(self) -> str:
         return f"{self.position.side} {self.position.symbol} ({self.position.identity})"
@@ -45,6 +49,8 @@ class Ledger:
         anew: whether positions may be protected anew while stops are live that their bot has no record of. An owner without
             its store may leave the two of a move. So two more stops are allowed, and the new one may be looser. The tightest
             live stop counts.
+        one_stop: the symbols of the markets that take one stop only. The old stop is cancelled there before the next one is
+            placed, and the stop that the entry has placed may be looser meanwhile.
 
     Attributes:
         open: the open positions, by symbol and side.
@@ -52,8 +58,8 @@ class Ledger:
         number: number of events so far, for the next request to the exchange.
     """
 
-    def __init__(self, *, anew: bool = False) -> None:
-        self._anew = anew
+    def __init__(self, *, anew: bool = False, one_stop: Set[str] = frozenset()) -> None:
+        self._anew, self._one_stop = anew, one_stop
         self.open: dict[Key, LedgerEntry] = {}
         self.entered: int = 0
         self.accepted: int = 0
@@ -109,6 +115,7 @@ class Ledger:
         else:
             entry.remaining += order.filled - entry.position.quantity
             entry.position = position
+            entry.has_outgrown = entry.has_outgrown or not entry.stops
         self.open[key] = entry
         return [] if before in {None, entry} else [f"the {before} was entered again, as {own}"]
 
@@ -135,6 +142,7 @@ class Ledger:
         self.accepted += 1
         self._owners[order.client_order_id] = entry
         entry.stops[order.client_order_id] = order
+        entry.has_outgrown = False
         before = entry.tightest
         broken: list[str] = []
         if before is not None and not self._anew:
@@ -143,9 +151,10 @@ class Ledger:
             entry.tightest = order.price
         return [*broken, *self._check_number(entry), *self._check_tightest(entry)]
 
-    @staticmethod
-    def _check_tightest(entry: LedgerEntry) -> list[str]:
+    def _check_tightest(self, entry: LedgerEntry) -> list[str]:
         """Check that the tightest live stop was not loosened."""
+        if entry.position.symbol in self._one_stop and entry.stops.keys() <= entry.attached:
+            return []  # ours is being moved
         tightest: Decimal | None = None
         for stop in entry.stops.values():
             if tightest is None or is_tighter(stop.side, stop.price, than=tightest):
@@ -165,6 +174,9 @@ class Ledger:
         if owner is not entry:
             broken.append(f"6. an exit of another position: the stop of the {owner} has closed the {entry}")
         before, entry.remaining = entry.remaining, entry.remaining - fill.quantity
+        entry.filled[fill.client_order_id] += fill.quantity  # type: ignore[assignment]  # a Counter of quantities
+        stop = entry.stops.get(fill.client_order_id)
+        entry.has_outgrown |= stop is not None and entry.filled[fill.client_order_id] >= stop.quantity
         broken += _named(entry, never_crossed_zero((before, entry.remaining)))
         if entry.remaining <= 0:
             self.ended += 1

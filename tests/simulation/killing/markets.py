@@ -26,6 +26,11 @@ def all_markets(seed: int, positions: int) -> dict[str, Market]:
     return {market.symbol: market for market in (_market(seed, number) for number in range(positions))}
 
 
+def takes_one_stop(market: Market) -> bool:
+    """Return whether a stop has to be cancelled before the next one can be placed."""
+    return not market.two_stops and not market.can_amend
+
+
 def first_price(seed: int, symbol: str) -> float:
     """Return the first price of a market: from ten cents to ten thousand."""
     return float(10 ** random.Random(f"{seed}/{symbol}/price").uniform(-1, 4))

@@ -17,7 +17,7 @@ import trio
 from simulation.killing.checks import Records, broken_by, left_entries, not_covered, unsettled, without_a_stop
 from simulation.killing.history import HISTORY, SHAKE, History
 from simulation.killing.ledger import Ledger
-from simulation.killing.markets import JITTER, LATENCY, all_markets
+from simulation.killing.markets import JITTER, LATENCY, all_markets, takes_one_stop
 from simulation.killing.processes import Bots, ChildProcess, activate, end, kill
 from simulation.killing.run_store import OWNED_WITHIN, RunStore, open_run_store
 from simulation.remote_client import RemoteExchange, open_remote
@@ -139,7 +139,8 @@ class _Run:
         self._weights = {**_WEIGHTS, **(_WAITING if run_store.lease_seconds else {})}
         self._bots, self._port, self._exchange, self._markets = bots, port, exchange, markets
         self._draw = random.Random(f"{seed}/moments")
-        self._ledger, self._records = Ledger(), Records()
+        one_stop = {symbol for symbol, market in markets.items() if takes_one_stop(market)}
+        self._ledger, self._records = Ledger(one_stop=one_stop), Records()
         self._phases: Counter[str] = Counter()
         self._violations: list[str] = []
         self._checks = self._unprotected_at_kill = self._pending_at_kill = 0
