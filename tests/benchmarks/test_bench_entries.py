@@ -51,12 +51,13 @@ def test_entries_in_real_time() -> None:
 
 
 def test_overhead_of_an_entry_beside_a_position_that_is_open() -> None:
+    # The aim of 250 µs was set where a position of a wave took 113 to 120 µs. Only their ratio means the same on another machine.
     with report("overhead: 1,000 entries without latency, memory") as figures:
         for name, attached in ATTACHED.items():
             wave, entries = best_in_turn(
                 lambda: trio.run(timed_wave, 1000, 0.0, "memory:"),
                 partial(trio.run, timed_entries, 1000, 0.0, attached),
             )
-            figures.add(f"enter_wave, {name}", f"{entries * 1e3:.0f} µs each", "at most 250 µs")
-            figures.add("… beside protect_wave", f"{entries / wave:.2f} x")
+            figures.add(f"enter_wave, {name}", f"{entries * 1e3:.0f} µs each")
+            figures.add("… beside protect_wave", f"{entries / wave:.2f} x", "at most 2.1 x")
             assert math.isfinite(entries)

@@ -14,13 +14,12 @@ A jump beyond `max_jump` needs no condition, because the core confirms it at onc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from decimal import getcontext
 from typing import Final
 
 from trailing.core.plan import TrailPlan
 from trailing.core.rules import Chandelier
-from trailing.sweep.encoding import Scale, knows_rule, largest_amount, largest_share
+from trailing.sweep.encoding import Scale, knows_rule
 
 _LARGEST: Final = 2**62
 _DIGITS: Final = 28
@@ -50,16 +49,16 @@ def why_not_by_kernel(plan: TrailPlan, *, bar_seconds: float | None, is_aligned:
     return None
 
 
-def why_not_exact(plans: Sequence[TrailPlan], scale: Scale, lowest: int, highest: int, count: int) -> str | None:
+def why_not_exact(scale: Scale, share: int, amount: int, lowest: int, highest: int, count: int) -> str | None:
     """Return why the kernel's arithmetic is not proved to be the core's for some prices; None: it is.
 
     Args:
-        plans: the plans that the kernel knows, for which `scale` was found.
+        scale: the units of the plans that the kernel knows.
+        share, amount: `largest_share` and `largest_amount` of these plans.
         lowest, highest: the least and the largest price, in price units.
         count: the number of prices.
     """
-    share = largest_share(plans, scale.den)
-    product = highest * share + largest_amount(plans, scale) * scale.den
+    product = highest * share + amount * scale.den
     if product * 2 >= _LARGEST or scale.den * scale.tick >= _LARGEST or highest * 2 * (count + 1) >= _LARGEST:
         return f"prices up to {highest} units times shares up to {share} are too large for 64 bits"
     if len(str(product)) > min(_DIGITS, getcontext().prec):

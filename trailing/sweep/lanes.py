@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -17,7 +18,7 @@ from trailing.backtest.series import Series, first_index, is_bars, times_of
 from trailing.core.model import Market, Side
 from trailing.core.plan import TrailPlan
 from trailing.core.rules import Chandelier
-from trailing.sweep.encoding import Integers, Scale, decimals, find_scale
+from trailing.sweep.encoding import Integers, Scale, decimals, find_scale, largest_amount, largest_share
 from trailing.sweep.exactness import why_not_by_kernel, why_not_exact
 
 _LARGEST: Final = 2**63 - 1
@@ -131,13 +132,14 @@ def make_lanes(
 ) -> tuple[Lane, ...]:
     """Return a lane for each symbol, side and kind of entry, in a fixed order."""
     columns = {symbol: _columns(series) for symbol, series in prices.items()}
+    known = _KernelPlans(plans)
     scales: dict[tuple[str, int], tuple[Scale, Any, dict[int, str]]] = {}
     lanes = []
     for (symbol, side, at_market), found in _grouped(prices, entries).items():
         series, market = columns[symbol], markets[symbol]
         digits = max(series.decimals, *(decimals(entry.position.entry_price) for entry in found))
         if (symbol, digits) not in scales:
-            scales[symbol, digits] = _encode(plans, series, market, digits)
+            scales[symbol, digits] = _encode(known, series, market, digits)
         scale, rows, by_core = scales[symbol, digits]
         if any(entry.position.stop_price is not None for entry in found):
             by_core = dict.fromkeys(range(len(plans)), "a position has a stop of its own") | by_core
@@ -195,28 +197,60 @@ def _plain(column: Sequence[int]) -> Sequence[int]:
     return column if isinstance(column, (array, list)) else list(map(int, column))
 
 
+class _PriceKind(NamedTuple):
+    """What decides which plans the kernel can walk: the length of the bars (None: trades), and whether they are aligned."""
+
+    bar_seconds: float | None
+    is_aligned: bool
+
+
+class _KernelPlans:
+    """The plans of a sweep as the kernel takes them. What symbols have in common is computed once.
+
+    Args:
+        plans: all plans.
+    """
+
+    def __init__(self, plans: Sequence[TrailPlan]) -> None:
+        self._plans = plans
+        self.by_core: Callable[[_PriceKind], Mapping[int, str]] = cache(self._find_by_core)
+        self.units: Callable[[_PriceKind, int, Decimal], tuple[Scale, int, int]] = cache(self._find_units)
+
+    def __len__(self) -> int:
+        return len(self._plans)
+
+    def _find_by_core(self, kind: _PriceKind) -> Mapping[int, str]:
+        """Return why the core walks a plan, by its number."""
+        found = ((number, why_not_by_kernel(plan, **kind._asdict())) for number, plan in enumerate(self._plans))
+        return {number: why for number, why in found if why is not None}
+
+    def _find_units(self, kind: _PriceKind, digits: int, tick: Decimal) -> tuple[Scale, int, int]:
+        """Return the units of the other plans, and their largest share and amount in them."""
+        by_core = self.by_core(kind)
+        known = [plan for number, plan in enumerate(self._plans) if number not in by_core]
+        scale = find_scale(known, digits, tick)
+        return scale, largest_share(known, scale.den), largest_amount(known, scale)
+
+
 def _encode(
-    plans: Sequence[TrailPlan], series: Columns | TradeColumns, market: Market, digits: int
+    plans: _KernelPlans, series: Columns | TradeColumns, market: Market, digits: int
 ) -> tuple[Scale, Any, dict[int, str]]:
     """Return the units of a symbol, its prices in them, and why the core walks a plan, by its number."""
     has_bars = isinstance(series, Columns)
-    seconds = series.seconds if isinstance(series, Columns) else None
-    aligned = not isinstance(series, Columns) or not any(at % round(series.seconds * 1000) for at in series.opened_at)
-    by_core = {}
-    for number, plan in enumerate(plans):
-        why = why_not_by_kernel(plan, bar_seconds=seconds, is_aligned=aligned)
-        if why is not None:
-            by_core[number] = why
-    known = [plan for number, plan in enumerate(plans) if number not in by_core]
-    scale = find_scale(known, digits, market.price_tick)
+    kind = _PriceKind(None, True)
+    if isinstance(series, Columns):
+        kind = _PriceKind(series.seconds, not any(at % round(series.seconds * 1000) for at in series.opened_at))
+    by_core = dict(plans.by_core(kind))
+    scale, share, amount = plans.units(kind, digits, market.price_tick)
     factor = 10 ** (scale.digits - series.decimals)
     if isinstance(series, Columns):
         lowest, highest, rows = min(series.low), max(series.high), (series.open, series.high, series.low, series.close)
     else:
         lowest, highest, rows = min(series.price_units), max(series.price_units), (series.price_units,) * 4
-    why = why_not_exact(known, scale, lowest * factor, highest * factor, len(rows[0])) if known else None
-    if why is not None:
-        by_core |= dict.fromkeys((number for number in range(len(plans)) if number not in by_core), why)
+    if len(by_core) < len(plans):
+        why = why_not_exact(scale, share, amount, lowest * factor, highest * factor, len(rows[0]))
+        if why is not None:
+            by_core |= dict.fromkeys((number for number in range(len(plans)) if number not in by_core), why)
     if highest * factor > _LARGEST:
         return scale, None, by_core
     encoded = np.array(rows if has_bars else rows[:1], np.int64) * factor

@@ -86,20 +86,20 @@ def run(
     if not isinstance(entries, (Every, AlwaysIn)):
         entries = given_entries(entries, prices)
     known = {symbol: (markets or {}).get(symbol) or Market(symbol) for symbol in prices}
-    lanes = make_lanes(found, prices, entries, known)
-    if not lanes:
-        raise UsageError("there is nothing to enter: no interval of Every begins within the prices")
-    timeline = make_timeline(prices, SEGMENTS, first_part.value / 100)
-    shares = [_as_floats(lane.cost_shares(costs)) for lane in lanes]
-    tables: dict[object, PlanTable] = {}
-    pieces = [
-        [
-            list(make_pieces(lane, found, share, timeline, high_first=high_first is not False, tables=tables))
-            for lane, share in zip(lanes, shares, strict=True)
-        ]
-        for high_first in orders
-    ]
     with _open_executor(jobs, executor) as open_executor:
+        lanes = make_lanes(found, prices, entries, known)
+        if not lanes:
+            raise UsageError("there is nothing to enter: no interval of Every begins within the prices")
+        timeline = make_timeline(prices, SEGMENTS, first_part.value / 100)
+        shares = [_as_floats(lane.cost_shares(costs)) for lane in lanes]
+        tables: dict[object, PlanTable] = {}
+        pieces = [
+            [
+                list(make_pieces(lane, found, share, timeline, high_first=high_first is not False, tables=tables))
+                for lane, share in zip(lanes, shares, strict=True)
+            ]
+            for high_first in orders
+        ]
         results = _walk([piece for order in pieces for lane in order for piece in lane], open_executor, progress)
         collected = tuple(
             _collect(order, len(found), results, high_first=high_first)
@@ -143,6 +143,8 @@ def _open_executor(jobs: int, executor: Executor | None) -> Iterator[Executor | 
     # A fresh process, because the one that calls may have threads, which a fork would copy in the middle of their work.
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _ignore_interrupts)
     try:
+        for _ in range(jobs):
+            pool.submit(_ignore_interrupts)  # so that each imports this module while the pieces are made
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
