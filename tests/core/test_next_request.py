@@ -896,3 +896,19 @@ def test_nothing_is_wanted_while_a_request_is_under_way_or_after_the_end() -> No
     driver.shows_all()
     assert driver.state.ended
     assert driver.wants() == math.inf
+
+
+@pytest.mark.parametrize("in_flight", [True, False])
+def test_a_move_that_was_refused_for_an_old_quantity_is_tried_again_at_once_with_the_new_one(in_flight: bool) -> None:
+    driver = waiting(market=AMENDS)
+    driver.sees("105")
+    smaller = driver.live["a"], a_report("0.5")
+    driver.begins()
+    if in_flight:
+        driver.shows(*smaller)
+    driver.answers(error=StopRejected("larger than the position"))
+    if not in_flight:
+        assert "move" in driver.state.back_offs
+        driver.shows(*smaller)
+    assert "move" not in driver.state.back_offs
+    assert driver.settles()[-1] == AmendStop("a", D("103.95"), D("0.5"))

@@ -35,7 +35,7 @@ from trailing.core.requests import ClosePosition, FindOrder
 from trailing.core.retries import TOLD_AFTER
 from trailing.core.shown import count_tighter_again, lose, miss, new_stop, show, tell_opened, withdraw_native
 from trailing.core.stop_slots import note_listed
-from trailing.errors import UsageError
+from trailing.errors import StopRejected, UsageError
 
 if TYPE_CHECKING:
     from trailing.core.position import PositionState
@@ -334,7 +334,8 @@ def _resize(p: PositionState, report: PositionReport) -> None:
     if report.quantity == before:
         return
     p.quantity = report.quantity
-    if p.refused_stop is not None and not p.would_trigger:  # perhaps the quantity was wrong, and not the price
+    was_refused = p.refused_stop is not None or isinstance(p.error, StopRejected)
+    if was_refused and not p.would_trigger:  # perhaps the quantity was wrong, and not the price
         p.refused_stop = None
         p.back_offs.pop("move", None)
         p.back_offs.pop("place", None)

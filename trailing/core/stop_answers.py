@@ -105,6 +105,9 @@ def stop_failed(p: PositionState, request: Stopping, order: Order | None, error:
         is_of_price = is_of_price and not _is_tried_again(p, request, at)
         if isinstance(error, WouldTrigger) or (is_of_price and not isinstance(error, NothingToReduce)):
             p.would_trigger, p.refused_stop = isinstance(error, WouldTrigger), request.price
+        elif request.quantity != p.coverable and not isinstance(error, NothingToReduce):
+            p.back_offs.pop("move", None)  # the quantity has changed since it was sent
+            p.back_offs.pop("place", None)
     if order is not None:
         order_failed(p, order, error, at)
     p.ratchet.ask_rules()
