@@ -173,3 +173,21 @@ async def test_a_password_shows_in_no_repr(dsn: str) -> None:
     conninfo = psycopg.conninfo.make_conninfo("", **params)
     async with open_pool(conninfo) as pool, pool.connection() as connection:
         assert str(params["password"]) not in repr(pool) + repr(connection) + repr(connection.info)
+
+
+async def test_a_connection_that_is_cancelled_in_its_last_step_is_closed(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Connection] = []
+    scope = trio.CancelScope()
+
+    async def cancelled(self: Connection, value: bool) -> None:
+        opened.append(self)
+        scope.cancel()
+        await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(TrioConnection, "set_autocommit", cancelled)
+    with scope:
+        await Connection.connect(dsn)
+    assert scope.cancelled_caught
+    assert [connection.closed for connection in opened] == [True]

@@ -79,7 +79,7 @@ class TrioConnection(CleaningConnection[Row]):
             psycopg.OperationalError: no server answered. No error repeats the password.
             psycopg.ProgrammingError: the conninfo can't be parsed.
 
-        Cancellation: closes the socket of the current attempt.
+        Cancellation: closes the socket of the current attempt, or the new connection.
         """
         params = read_conninfo(conninfo, kwargs)
         try:
@@ -91,7 +91,11 @@ class TrioConnection(CleaningConnection[Row]):
         self.prepare_threshold = prepare_threshold
         if context is not None:
             self._adapters = AdaptersMap(context.adapters)
-        await self.set_autocommit(autocommit)
+        try:
+            await self.set_autocommit(autocommit)
+        except BaseException:
+            self.finish()
+            raise
         return self
 
     @classmethod
