@@ -334,11 +334,12 @@ def _resize(p: PositionState, report: PositionReport) -> None:
     if report.quantity == before:
         return
     p.quantity = report.quantity
-    was_refused = p.refused_stop is not None or isinstance(p.error, StopRejected)
-    if was_refused and not p.would_trigger:  # perhaps the quantity was wrong, and not the price
+    if p.refused_stop is not None and not p.would_trigger:  # perhaps the quantity was wrong, and not the price
         p.refused_stop = None
         p.back_offs.pop("move", None)
         p.back_offs.pop("place", None)
+    elif isinstance(p.error, StopRejected) and not p.would_trigger:  # so it was, of an amendment
+        p.back_offs.pop("move", None)
     if not before:
         # The whole known quantity is closed, but some is open. That rest is not ours to close, but it needs a stop.
         p.alarm("a closed position is open again", f"{report.quantity}")

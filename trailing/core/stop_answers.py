@@ -106,8 +106,7 @@ def stop_failed(p: PositionState, request: Stopping, order: Order | None, error:
         if isinstance(error, WouldTrigger) or (is_of_price and not isinstance(error, NothingToReduce)):
             p.would_trigger, p.refused_stop = isinstance(error, WouldTrigger), request.price
         elif request.quantity != p.coverable and not isinstance(error, NothingToReduce):
-            p.back_offs.pop("move", None)  # the quantity has changed since it was sent
-            p.back_offs.pop("place", None)
+            p.back_offs.pop(request.kind, None)  # the quantity has changed since it was sent
     if order is not None:
         order_failed(p, order, error, at)
     p.ratchet.ask_rules()
