@@ -27,7 +27,7 @@ def snapshot(ledger: Ledger, history: History, loaded: Loaded, markets: dict[str
     moving |= {key for key, record in stored.items() if len(record.orders) > 1 or key not in ledger.open}
     for key, entry in ledger.open.items():
         market = markets[key[0]]
-        if not entry.stops and (takes_one_stop(market) or entry.has_outgrown):
+        if entry.has_outgrown or (not entry.stops and takes_one_stop(market)):
             moving.add(key)
     return Snapshot(
         live=history.stops,
