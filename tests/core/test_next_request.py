@@ -912,3 +912,15 @@ def test_a_move_that_was_refused_for_an_old_quantity_is_tried_again_at_once_with
         driver.shows(*smaller)
     assert "move" not in driver.state.back_offs
     assert driver.settles()[-1] == AmendStop("a", D("103.95"), D("0.5"))
+
+
+def test_another_quantity_ends_the_back_off_of_a_refusal_and_not_that_of_a_throttle() -> None:
+    for error, waits in (
+        (StopRejected("larger than the position"), False),
+        (RateLimited("wait", retry_after=30.0), True),
+    ):
+        driver = waiting(market=AMENDS)
+        driver.sees("105")
+        driver.fails(error)
+        driver.shows(driver.live["a"], a_report("0.5"))
+        assert ("move" in driver.state.back_offs) == waits

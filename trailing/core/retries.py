@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from trailing.errors import RateLimited
+from trailing.errors import RateLimited, StopRejected
 
 FIRST: Final = 0.2
 """Seconds until the first retry."""
@@ -29,10 +29,12 @@ class BackOff(msgspec.Struct, frozen=True, gc=False):
     Args:
         failures: the number of consecutive failures.
         until: when it may be tried again, in seconds on the running clock.
+        is_refusal: whether the exchange refused the last request for its figures.
     """
 
     failures: int
     until: float
+    is_refusal: bool = False
 
 
 def back_off(
@@ -53,4 +55,4 @@ def back_off(
     wait = min(most, FIRST * 2.0 ** min(failures, 16)) * spread
     if isinstance(error, RateLimited):
         wait = max(wait, error.retry_after)
-    return BackOff(failures + 1, at + wait)
+    return BackOff(failures + 1, at + wait, isinstance(error, StopRejected))

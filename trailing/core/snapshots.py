@@ -35,7 +35,7 @@ from trailing.core.requests import ClosePosition, FindOrder
 from trailing.core.retries import TOLD_AFTER
 from trailing.core.shown import count_tighter_again, lose, miss, new_stop, show, tell_opened, withdraw_native
 from trailing.core.stop_slots import note_listed
-from trailing.errors import StopRejected, UsageError
+from trailing.errors import UsageError
 
 if TYPE_CHECKING:
     from trailing.core.position import PositionState
@@ -334,12 +334,11 @@ def _resize(p: PositionState, report: PositionReport) -> None:
     if report.quantity == before:
         return
     p.quantity = report.quantity
-    if p.refused_stop is not None and not p.would_trigger:  # perhaps the quantity was wrong, and not the price
+    if not p.would_trigger:  # perhaps the quantity was refused, and not the price
         p.refused_stop = None
-        p.back_offs.pop("move", None)
-        p.back_offs.pop("place", None)
-    elif isinstance(p.error, StopRejected) and not p.would_trigger:  # so it was, of an amendment
-        p.back_offs.pop("move", None)
+        for kind in ("move", "place"):
+            if kind in p.back_offs and p.back_offs[kind].is_refusal:
+                del p.back_offs[kind]
     if not before:
         # The whole known quantity is closed, but some is open. That rest is not ours to close, but it needs a stop.
         p.alarm("a closed position is open again", f"{report.quantity}")
