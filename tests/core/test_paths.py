@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trailing import UsageError
-from trailing.core.paths import CANDLE_ORDERS, assumed_orders, point_prices, point_times
+from trailing.core.paths import CANDLE_ORDERS, assumed_orders, name_order, point_prices, point_times
 
 
 @pytest.mark.parametrize(("seconds", "times"), [(300.0, (0, 100, 200, 300)), (60.0, (0, 20, 40, 60))])
@@ -29,3 +29,7 @@ def test_both_are_two_replays_and_an_order_is_one() -> None:
     assert [assumed_orders(order) for order in CANDLE_ORDERS] == [(True, False), (True,), (False,)]
     with pytest.raises(UsageError, match="candles got 'peak-first', wants one of both, high-first, low-first"):
         assumed_orders("peak-first")  # type: ignore[arg-type]
+
+
+def test_an_order_has_a_name_unless_there_are_no_bars() -> None:
+    assert [name_order(each) for each in (True, False, None)] == ["high-first", "low-first", None]

@@ -12,7 +12,7 @@ from trailing.backtest.costs import Costs, settle
 from trailing.backtest.entries import EntryPoint
 from trailing.backtest.results import Trade, make_trade
 from trailing.backtest.series import Series, first_index, is_bars, times_of
-from trailing.backtest.walk import Walk
+from trailing.backtest.walk import Stops, Walk
 from trailing.core.model import Percent, Position, check_money, check_utc, refuse
 
 
@@ -24,7 +24,7 @@ class OwnPosition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         exit_price: the average price at which it was closed, in quote units.
         reason: why it was closed.
         moves: how often its stop was moved.
-        stops: the time (seconds since 1970) and the price of each acknowledged stop, the first one included.
+        stops: its acknowledged stops.
 
     Raises:
         UsageError: naming the field, what it got and what it wants.
@@ -35,7 +35,7 @@ class OwnPosition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     exit_price: Decimal
     reason: str = ""
     moves: int = 0
-    stops: tuple[tuple[float, Decimal], ...] = ()
+    stops: Stops = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.position, Position):

@@ -12,7 +12,7 @@ import msgspec
 
 from trailing.backtest.costs import Account, Costs
 from trailing.backtest.entries import EntryPoint
-from trailing.backtest.walk import Walk
+from trailing.backtest.walk import Stops, Walk
 from trailing.core.model import Side
 from trailing.core.paths import AssumedOrder
 from trailing.core.plan import TrailPlan
@@ -96,14 +96,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Args:
         candles: the order; None: no symbol has bars.
         totals: by quote currency.
-        stops: of each trade, the time (seconds since 1970) and the price of each acknowledged stop, the first one included;
-            empty unless they were kept.
+        stops: of each trade; empty unless they were kept.
     """
 
     candles: AssumedOrder | None
     trades: tuple[Trade, ...]
     totals: dict[str, Totals]
-    stops: tuple[tuple[tuple[float, Decimal], ...], ...] = ()
+    stops: tuple[Stops, ...] = ()
 
     def records(self) -> list[dict[str, Any]]:
         """Return a dict for each trade, as ``pandas.DataFrame`` and ``polars.DataFrame`` take them."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal
 
 from trailing.backtest.costs import Costs, pay_funding, settle
 from trailing.backtest.entries import AlwaysIn, EntryPoint, Every, Signal, enter_at, generate_every, given_entries
 from trailing.backtest.results import Backtest, Run, Trade, add_up, make_trade
 from trailing.backtest.series import Series, is_bars, times_of
 from trailing.backtest.simulated import check_entry_of
-from trailing.backtest.walk import Walk, walk
+from trailing.backtest.walk import Stops, Walk, walk
 from trailing.core.model import Market, Position, check_symbol, refuse
-from trailing.core.paths import AssumedOrder, CandleOrder, assumed_orders
+from trailing.core.paths import CandleOrder, assumed_orders, name_order
 from trailing.core.plan import TrailPlan
 from trailing.errors import UsageError
 
@@ -64,14 +63,15 @@ def run(
             check_entry_of(entry.position, plan, known[entry.position.symbol])
     runs = []
     for high_first in orders:
-        trades, stops = list[Trade](), list[tuple[tuple[float, Decimal], ...]]()
+        trades, stops = list[Trade](), list[Stops]()
         is_high_first = high_first is not False
         for entry, walked in _walks(plan, prices, entries, known, high_first=is_high_first, keeps_stops=keeps_stops):
             trades.append(_trade(entry, walked, prices[entry.position.symbol], costs))
             if keeps_stops:
                 stops.append(walked.stops)
-        name: AssumedOrder | None = None if high_first is None else "high-first" if high_first else "low-first"
-        runs.append(Run(candles=name, trades=tuple(trades), totals=add_up(trades), stops=tuple(stops)))
+        runs.append(
+            Run(candles=name_order(high_first), trades=tuple(trades), totals=add_up(trades), stops=tuple(stops))
+        )
     if not any(each.trades for each in runs):
         raise UsageError("there is nothing to enter: no interval of Every begins within the prices")
     return Backtest(plan=plan, costs=costs, runs=tuple(runs))

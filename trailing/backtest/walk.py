@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import TypeAlias
 
 import msgspec
 
@@ -13,6 +14,9 @@ from trailing.core.model import Market, Position
 from trailing.core.paths import CLOSE_AHEAD, point_prices, point_times
 from trailing.core.plan import TrailPlan
 from trailing.core.prices import EXACT
+
+Stops: TypeAlias = tuple[tuple[float, Decimal], ...]
+"""The time (seconds since 1970) and the price of each acknowledged stop of a position, the first one included."""
 
 
 class Walk(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -28,7 +32,7 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         stop: the price of its live stop at the end.
         moves: how often the stop was moved.
         worst, best: the prices of its time that were worst and best for it, its entry and its exit included.
-        stops: the time and the price of each acknowledged stop, the first one included; empty unless they were kept.
+        stops: its stops; empty unless they were kept.
     """
 
     position: Position
@@ -41,7 +45,7 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     moves: int
     worst: Decimal
     best: Decimal
-    stops: tuple[tuple[float, Decimal], ...] = ()
+    stops: Stops = ()
 
 
 def walk(

@@ -46,6 +46,13 @@ def point_prices(first: _P, high: _P, low: _P, last: _P, *, high_first: bool) ->
     return (first, high, low, last) if high_first else (first, low, high, last)
 
 
+def name_order(high_first: bool | None) -> AssumedOrder | None:  # noqa: FBT001 - it is the value that is named
+    """Return the name of a replay's order; None: there are no bars."""
+    if high_first is None:
+        return None
+    return "high-first" if high_first else "low-first"
+
+
 def assumed_orders(candles: CandleOrder) -> tuple[bool, ...]:
     """Return `high_first` of each replay that an order asks for.
 

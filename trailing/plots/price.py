@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +14,7 @@ from bokeh.plotting import figure
 
 from trailing.backtest import Trade
 from trailing.backtest.series import Series, is_bars, times_of
+from trailing.backtest.walk import Stops
 from trailing.plots.excursions import kind_of
 from trailing.plots.figures import (
     LOSS,
@@ -34,8 +34,6 @@ MOST_TRADES: Final = 300
 MOST_STOPS: Final = 4000
 MOST_STRETCHES: Final = 300
 """The most trades, stops and unprotected stretches of one symbol. Of more, the latest are drawn."""
-
-Stops = tuple[tuple[float, Decimal], ...]
 
 
 class Drawn(msgspec.Struct, frozen=True):

@@ -65,19 +65,17 @@ def _sections(result: SweepResult, unprotected: Sequence[UnprotectedStretch]) ->
 
 
 def _best(result: SweepResult) -> Table:
+    from trailing.sweep.results import write_percent  # noqa: PLC0415 - it needs the extra `sweep`
+
     axes = tuple(name.replace("_", " ") for name in result.axes)
     figures = ("profit %", "high-first", "low-first", "drawdown %", "trades", "won", "open", "moves")
     rows = [
         (
             str(each.number),
             *each.values.values(),
-            *map(_percent, (each.profit, each.profit_high_first, each.profit_low_first, each.drawdown)),
+            *map(write_percent, (each.profit, each.profit_high_first, each.profit_low_first, each.drawdown)),
             *map(str, (each.trades, each.won, each.still_open, each.moves)),
         )
         for each in result.best
     ]
     return Table(columns=("plan", *axes, *figures), right=("plan", *axes, *figures), rows=tuple(rows))
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{round(value, 2) + 0.0:.2f}"  # -0 is written as 0

@@ -9,9 +9,10 @@ from typing import Final
 
 from trailing.backtest import Run, Trade
 from trailing.backtest.series import Series
+from trailing.backtest.walk import Stops
 from trailing.plots.excursions import MOST_TRADES, excursion_figure
 from trailing.plots.page import Section, Table
-from trailing.plots.price import Stops, price_figure
+from trailing.plots.price import price_figure
 from trailing.unprotected import UnprotectedStretch
 
 MOST_SYMBOLS: Final = 6

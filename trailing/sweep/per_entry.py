@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,14 +16,12 @@ from trailing.backtest.costs import Costs
 from trailing.backtest.entries import EntryPoint
 from trailing.backtest.series import Series
 from trailing.core.model import Market
-from trailing.core.paths import AssumedOrder
+from trailing.core.paths import AssumedOrder, name_order
 from trailing.core.plan import TrailPlan
 from trailing.sweep.kernel import REFUSALS, STILL_OPEN
 from trailing.sweep.lanes import Lane, make_lanes, make_timeline
 from trailing.sweep.pieces import make_pieces, walk_piece
 from trailing.sweep.running import SEGMENTS, Progress
-
-_NAMES: Final[dict[bool | None, AssumedOrder | None]] = {None: None, True: "high-first", False: "low-first"}
 
 
 class PerEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +74,7 @@ def walk_per_entry(
         high_first: whether the high of a bar is assumed to come first; None: there are no bars.
     """
     found = PerEntry(
-        candles=_NAMES[high_first],
+        candles=name_order(high_first),
         profits=np.zeros((len(plans), len(entries))),
         still_open=np.zeros(len(plans), np.int64),
         refused=np.zeros(len(plans), np.int64),

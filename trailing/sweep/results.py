@@ -234,3 +234,8 @@ def worse_order(orders: Sequence[OrderResult]) -> tuple[npt.NDArray[np.int64], n
 def axes_as_text(axes: Mapping[str, tuple[Any, ...]]) -> dict[str, tuple[str, ...]]:
     """Return the values of axes as text."""
     return {name: tuple(map(write_value, values)) for name, values in axes.items()}
+
+
+def write_percent(value: float | None) -> str:
+    """Return a figure of a table with two decimals; None: an empty text. -0 is written as 0."""
+    return "" if value is None else f"{round(value, 2) + 0.0:.2f}"

@@ -16,7 +16,7 @@ from trailing.backtest.costs import Costs
 from trailing.backtest.entries import AlwaysIn, EntryPoint, Every, Signal, given_entries
 from trailing.backtest.series import Series, is_bars, times_of
 from trailing.core.model import Market, Percent, Position, check_symbol, refuse
-from trailing.core.paths import AssumedOrder, CandleOrder, assumed_orders
+from trailing.core.paths import CandleOrder, assumed_orders, name_order
 from trailing.core.plan import TrailPlan
 from trailing.errors import UsageError
 from trailing.sweep.encoding import PlanTable
@@ -200,8 +200,7 @@ def _collect(
             profits[rows] += result.profits
             exact[rows] = result.sums
         sums.append(exact)
-    name: AssumedOrder | None = None if high_first is None else "high-first" if high_first else "low-first"
-    return OrderResult(candles=name, counts=counts, sums=tuple(sums), profits=profits)
+    return OrderResult(candles=name_order(high_first), counts=counts, sums=tuple(sums), profits=profits)
 
 
 def _as_floats(shares: tuple[Decimal, Decimal]) -> tuple[float, float]:

@@ -18,11 +18,10 @@ from trailing.cli.practice.backtest_report import (
 from trailing.cli.practice.cost_options import costs_reader
 from trailing.cli.practice.html_report import check_html, write_html
 from trailing.cli.practice.plan_files import read_plan
-from trailing.cli.practice.tick_options import markets_of, parse_ticks, read_with_ticks
+from trailing.cli.practice.tick_options import parse_ticks, read_with_ticks
 from trailing.cli.signals import Interruption, run_until_signal
 from trailing.core.paths import CandleOrder
 from trailing.logs import Level
-from trailing.price_files import Bars, describe_prices
 
 
 def main(
@@ -75,10 +74,9 @@ def main(
     if chosen.exit_code:
         return chosen.exit_code
     found = read_with_ticks(prices, chosen.symbols, ticks)
-    series = {name: each.prices for name, each in found.items()}
+    series = found.series
     costs = read_costs(series)
-    longest = max((each.seconds for each in series.values() if isinstance(each, Bars)), default=None)
-    checked = read_plan(None if plan is None else Path(plan), bar_seconds=longest)
+    checked = read_plan(None if plan is None else Path(plan), bar_seconds=found.longest_bar)
     walking = partial(
         run,
         checked,
@@ -86,7 +84,7 @@ def main(
         chosen.entries,
         costs=costs,
         candles=candles,
-        markets=markets_of(found),
+        markets=found.markets,
         keeps_stops=html is not None,
     )
     result, interruption = run_until_signal(partial(_in_thread, walking), log_level=log_level)
@@ -94,19 +92,18 @@ def main(
         return interruption.exit_code
     if csv is not None:
         write_trades_csv(Path(csv), result)
-    notes = [line for each in series.values() for line in describe_prices(each)]
+    notes = found.describe()
     if chosen.left_out:
         notes.append(f"left out: {chosen.left_out} closed positions of the store without a known entry")
-    has_trades = any(not isinstance(each, Bars) for each in series.values())
     if html is not None:
         from trailing.plots import backtest_page  # noqa: PLC0415 - it needs the extra
 
-        written = backtest_notes(result, own_plan=plan is not None, has_trades=has_trades, notes=notes)
+        written = backtest_notes(result, own_plan=plan is not None, has_trades=found.has_trades, notes=notes)
         write_html(html, backtest_page(result, series, notes=written, unprotected=chosen.unprotected))
     if json:
         print_backtest_json(result)
     else:
-        print_backtest(result, own_plan=plan is not None, has_trades=has_trades, notes=notes)
+        print_backtest(result, own_plan=plan is not None, has_trades=found.has_trades, notes=notes)
     return interruption.exit_code
 
 

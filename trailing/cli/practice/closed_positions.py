@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from trailing.backtest import OwnPosition
+from trailing.backtest.walk import Stops
 from trailing.cli.position_summaries import PositionSummaries, PositionSummary
 from trailing.cli.signals import Interruption, run_until_signal
 from trailing.cli.stores import open_stored
@@ -21,8 +22,6 @@ from trailing.logs import Level
 from trailing.unprotected import UnprotectedStretch
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-Stops = tuple[tuple[float, Decimal], ...]
 
 
 class ClosedPosition(msgspec.Struct, frozen=True):

@@ -67,7 +67,7 @@ def read_price_files(
         UsageError: a symbol has no file or several, or a file can't be right.
     """
     found = read_with_ticks(given, (position.symbol for position in positions), ticks)
-    return tuple(PriceFile(symbol, each.prices, each.tick) for symbol, each in found.items())
+    return tuple(PriceFile(symbol, each.prices, each.tick) for symbol, each in found.by_symbol.items())
 
 
 def entering_times(

@@ -15,7 +15,7 @@ from trailing.cli.practice.saved_account import Command, SavedPaperAccount, save
 from trailing.cli.practice.tick_options import parse_ticks
 from trailing.cli.practice.wave_files import read_wave
 from trailing.core.model import Position, check_seconds, refuse
-from trailing.core.paths import AssumedOrder, CandleOrder, assumed_orders
+from trailing.core.paths import AssumedOrder, CandleOrder, assumed_orders, name_order
 from trailing.core.plan import TrailPlan, encode_plan
 from trailing.errors import UsageError
 from trailing.logs import hide_credentials
@@ -82,9 +82,7 @@ class ReplayJob(msgspec.Struct, frozen=True, kw_only=True):
         """Return the replays that were asked for: one for each order of a candle's high and low."""
         if longest_bar(self.files) is None:
             return (self,)
-        return tuple(
-            self.in_order("high-first" if high_first else "low-first") for high_first in assumed_orders(self.candles)
-        )
+        return tuple(self.in_order(name_order(high_first)) for high_first in assumed_orders(self.candles))
 
     def in_order(self, order: AssumedOrder | None) -> ReplayJob:
         """Return this replay with an order of a candle's high and low."""

@@ -10,14 +10,13 @@ from trailing.cli.practice.grid_options import parse_axes
 from trailing.cli.practice.html_report import check_html, write_html
 from trailing.cli.practice.plan_files import read_base_plan
 from trailing.cli.practice.sweep_progress import walk_in_thread
-from trailing.cli.practice.tick_options import markets_of, parse_ticks, read_with_ticks
+from trailing.cli.practice.tick_options import parse_ticks, read_with_ticks
 from trailing.cli.signals import run_until_signal
 from trailing.core.checks import check_symbol, refuse
 from trailing.core.paths import CandleOrder
 from trailing.errors import UsageError
 from trailing.extras import import_extra
 from trailing.logs import Level
-from trailing.price_files import Bars, describe_prices
 
 
 def main(
@@ -88,8 +87,8 @@ def main(
         raise UsageError(f"--store {store} has no closed position{where} whose entry and profit are known")
     symbols = dict.fromkeys(each.position.symbol for each in own)
     found = read_with_ticks(prices, symbols, ticks)
-    series = {name: each.prices for name, each in found.items()}
-    base = read_base_plan(plan, max((each.seconds for each in series.values() if isinstance(each, Bars)), default=None))
+    series = found.series
+    base = read_base_plan(plan, found.longest_bar)
     walking = partial(
         suggest,
         own,
@@ -97,20 +96,19 @@ def main(
         Grid(**axes, base=base),
         costs=read_costs(series),
         candles=candles,
-        markets=markets_of(found),
+        markets=found.markets,
         best=best,
         seed=seed,
     )
     suggestions, interruption = run_until_signal(partial(walk_in_thread, walking, "suggest"), log_level=log_level)
     if suggestions is None:
         return interruption.exit_code
-    notes = [line for each in series.values() for line in describe_prices(each)]
+    notes = found.describe()
     unknown = len(stored.positions) - len(own)
     if unknown:
         notes.append(f"left out: {unknown} closed positions of the store whose entry or profit is unknown")
-    has_trades = any(not isinstance(each, Bars) for each in series.values())
-    order = None if all(not isinstance(each, Bars) for each in series.values()) else candles
-    written = suggest_report.suggest_notes(walking.keywords["costs"], order, has_trades=has_trades, notes=notes)
+    order = None if found.longest_bar is None else candles
+    written = suggest_report.suggest_notes(walking.keywords["costs"], order, has_trades=found.has_trades, notes=notes)
     if html is not None:
         from trailing.plots import suggest_page  # noqa: PLC0415 - it needs the extra
 

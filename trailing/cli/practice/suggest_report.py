@@ -14,6 +14,7 @@ from trailing.cli.tables import add_row, new_table, print_table
 from trailing.core.paths import CandleOrder
 from trailing.core.plan import encode_plan
 from trailing.sweep import LEAST_TRADES, Interval, Suggestion
+from trailing.sweep.results import write_percent
 
 _FIGURES = ("profit %", "from", "to", "more than own %", "from ", "to ", "open", "refused")
 
@@ -40,17 +41,13 @@ def _print_plans(suggestion: Suggestion) -> None:
     title = f"the best of {suggestion.tried} plans on the own entries, {suggestion.currency}, per trade"
     table = new_table(*names, *_FIGURES, right=(*names, *_FIGURES), title=title)
     for each in suggestion.best:
-        figures = [_percent(value) for interval in (each.mean, each.gain) for value in _values(interval)]
+        figures = [write_percent(value) for interval in (each.mean, each.gain) for value in _values(interval)]
         add_row(table, *each.values.values(), *figures, str(each.still_open), str(each.refused))
     print_table(table)
 
 
 def _values(interval: Interval) -> tuple[float, float, float]:
     return interval.value, interval.low, interval.high
-
-
-def _percent(value: float) -> str:
-    return f"{round(value, 2) + 0.0:.2f}"  # -0 is written as 0
 
 
 def describe(suggestion: Suggestion) -> list[str]:
@@ -88,7 +85,7 @@ def _describe(suggestion: Suggestion) -> Iterator[str]:
 
 
 def _interval(interval: Interval) -> str:
-    return f"{_percent(interval.value)} % ({_percent(interval.low)} to {_percent(interval.high)})"
+    return f"{write_percent(interval.value)} % ({write_percent(interval.low)} to {write_percent(interval.high)})"
 
 
 def suggest_notes(costs: Costs, candles: CandleOrder | None, *, has_trades: bool, notes: Sequence[str]) -> list[str]:

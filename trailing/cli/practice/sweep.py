@@ -11,7 +11,7 @@ from trailing.cli.practice.grid_options import parse_axes
 from trailing.cli.practice.html_report import check_html, write_html
 from trailing.cli.practice.plan_files import read_base_plan
 from trailing.cli.practice.sweep_progress import walk_in_thread
-from trailing.cli.practice.tick_options import markets_of, parse_ticks, read_with_ticks
+from trailing.cli.practice.tick_options import parse_ticks, read_with_ticks
 from trailing.cli.signals import run_until_signal
 from trailing.core.checks import refuse
 from trailing.core.model import Percent
@@ -19,7 +19,6 @@ from trailing.core.paths import CandleOrder
 from trailing.errors import UsageError
 from trailing.extras import import_extra
 from trailing.logs import Level
-from trailing.price_files import Bars, describe_prices
 
 
 def main(
@@ -105,8 +104,8 @@ def main(
     if chosen.exit_code:
         return chosen.exit_code
     found = read_with_ticks(prices, chosen.symbols, ticks)
-    series = {name: each.prices for name, each in found.items()}
-    base = read_base_plan(plan, max((each.seconds for each in series.values() if isinstance(each, Bars)), default=None))
+    series = found.series
+    base = read_base_plan(plan, found.longest_bar)
     walking = partial(
         run,
         series,
@@ -114,7 +113,7 @@ def main(
         chosen.entries,
         costs=read_costs(series),
         candles=candles,
-        markets=markets_of(found),
+        markets=found.markets,
         first_part=part,
         best=best,
         seed=seed,
@@ -127,20 +126,19 @@ def main(
         sweep_report.write_plans_csv(Path(csv), result)
     if trades is not None:
         sweep_report.write_best_trades_csv(Path(trades), result)
-    notes = [line for each in series.values() for line in describe_prices(each)]
-    has_trades = any(not isinstance(each, Bars) for each in series.values())
+    notes = found.describe()
     if html is not None:
         from trailing.plots import sweep_page  # noqa: PLC0415 - it needs the extra
 
         lines, written = (
             sweep_report.judgement(result),
-            sweep_report.sweep_notes(result, has_trades=has_trades, notes=notes),
+            sweep_report.sweep_notes(result, has_trades=found.has_trades, notes=notes),
         )
         write_html(html, sweep_page(result, lines=lines, notes=written, unprotected=chosen.unprotected))
     if json:
         sweep_report.print_sweep_json(result)
     else:
-        sweep_report.print_sweep(result, has_trades=has_trades, notes=notes)
+        sweep_report.print_sweep(result, has_trades=found.has_trades, notes=notes)
     return interruption.exit_code
 
 

@@ -18,6 +18,7 @@ from trailing.core.paths import CandleOrder
 from trailing.core.plan import encode_plan
 from trailing.errors import UsageError
 from trailing.sweep import PlanResult, SweepResult
+from trailing.sweep.results import write_percent
 
 _FIGURES = ("profit %", "high-first", "low-first", "drawdown %", "trades", "won", "open", "moves")
 
@@ -54,19 +55,15 @@ def sweep_notes(result: SweepResult, *, has_trades: bool, notes: Sequence[str]) 
 
 def _figures(each: PlanResult) -> tuple[str, ...]:
     return (
-        _percent(each.profit),
-        _percent(each.profit_high_first),
-        _percent(each.profit_low_first),
-        _percent(each.drawdown),
+        write_percent(each.profit),
+        write_percent(each.profit_high_first),
+        write_percent(each.profit_low_first),
+        write_percent(each.drawdown),
         str(each.trades),
         str(each.won),
         str(each.still_open),
         str(each.moves),
     )
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{round(value, 2) + 0.0:.2f}"  # -0 is written as 0
 
 
 def _judgement(result: SweepResult) -> Iterator[str]:
@@ -78,7 +75,7 @@ def _judgement(result: SweepResult) -> Iterator[str]:
     else:
         yield "not found: no plan gained"
     yield (
-        f"by chance: the best of {chance.tried} plans without an edge gains more than {_percent(chance.median)} % in one of two "
+        f"by chance: the best of {chance.tried} plans without an edge gains more than {write_percent(chance.median)} % in one of two "
         f"cases, and more than {chance.one_in_twenty:.2f} % in one of twenty; at least {chance.best:.2f} % in "
         f"{100 * chance.probability:.1f} % of cases"
     )

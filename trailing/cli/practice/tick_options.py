@@ -1,4 +1,4 @@
-"""The option ``--tick``: the market's tick of each symbol, to which prices and stops are rounded."""
+"""The prices that a command is given, and the option ``--tick``: the tick to which prices and stops are rounded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trailing.cli.parser import Option
 from trailing.core.checks import check_money, check_symbol, refuse
 from trailing.core.model import Market
 from trailing.errors import UsageError, suggest
-from trailing.price_files import Prices, find_price_files, read_prices
+from trailing.price_files import Bars, Prices, describe_prices, find_price_files, read_prices
 from trailing.price_files.origins import read_origin
 
 TICK_OPTION: Final = Option(
@@ -35,6 +35,38 @@ class SymbolPrices(msgspec.Struct, frozen=True):
 
     prices: Prices
     tick: Decimal | None
+
+
+class GivenPrices(msgspec.Struct, frozen=True):
+    """The prices that a command was given, by symbol."""
+
+    by_symbol: dict[str, SymbolPrices]
+
+    @property
+    def series(self) -> dict[str, Prices]:
+        """The bars or trades of each symbol."""
+        return {symbol: each.prices for symbol, each in self.by_symbol.items()}
+
+    @property
+    def markets(self) -> dict[str, Market]:
+        """The markets whose tick is known."""
+        ticks = {symbol: each.tick for symbol, each in self.by_symbol.items()}
+        return {symbol: Market(symbol, price_tick=tick) for symbol, tick in ticks.items() if tick is not None}
+
+    @property
+    def has_trades(self) -> bool:
+        """Whether some prices are trades."""
+        return any(not isinstance(each.prices, Bars) for each in self.by_symbol.values())
+
+    @property
+    def longest_bar(self) -> float | None:
+        """The seconds of the longest bar; None: all prices are trades."""
+        bars = (each.prices for each in self.by_symbol.values())
+        return max((each.seconds for each in bars if isinstance(each, Bars)), default=None)
+
+    def describe(self) -> list[str]:
+        """Return what is to be known about the files, a line each."""
+        return [line for each in self.by_symbol.values() for line in describe_prices(each.prices)]
 
 
 def parse_ticks(words: Sequence[str] | None) -> dict[str | None, Decimal]:
@@ -60,9 +92,7 @@ def parse_ticks(words: Sequence[str] | None) -> dict[str | None, Decimal]:
     return ticks
 
 
-def read_with_ticks(
-    given: Sequence[str], symbols: Iterable[str], ticks: Mapping[str | None, Decimal]
-) -> dict[str, SymbolPrices]:
+def read_with_ticks(given: Sequence[str], symbols: Iterable[str], ticks: Mapping[str | None, Decimal]) -> GivenPrices:
     """Read the price file of each symbol, rounded to the market's tick.
 
     Args:
@@ -76,7 +106,7 @@ def read_with_ticks(
     for symbol in ticks:
         if symbol is not None and symbol not in found:
             raise UsageError(f"--tick: {symbol} has no prices.{suggest(symbol, found)}")
-    return {symbol: _read(path, ticks.get(symbol, ticks.get(None))) for symbol, path in found.items()}
+    return GivenPrices({symbol: _read(path, ticks.get(symbol, ticks.get(None))) for symbol, path in found.items()})
 
 
 def _read(path: Path, tick: Decimal | None) -> SymbolPrices:
@@ -87,8 +117,3 @@ def _read(path: Path, tick: Decimal | None) -> SymbolPrices:
         return SymbolPrices(read_prices(path), None)
     # Prices of indexes and marks have finer ticks than the market, whose stops they trigger.
     return SymbolPrices(read_prices(path, tick=origin.tick if origin.source == "last" else None), origin.tick)
-
-
-def markets_of(found: Mapping[str, SymbolPrices]) -> dict[str, Market]:
-    """Return the markets whose tick is known."""
-    return {symbol: Market(symbol, price_tick=each.tick) for symbol, each in found.items() if each.tick is not None}
