@@ -15,7 +15,7 @@ from inspection.paper import stored_now
 from worlds import BTC, PLAN, START, SYMBOL, a_position, open_listened, open_world, some_positions
 
 import trailing
-from trailing import Callback, Pacing, Percent, StoreError, TrailPlan
+from trailing import Callback, Pacing, Percent, Protected, Refused, StoreError, TrailPlan
 from trailing.core.model import Side
 from trailing.events import StopMoved
 from trailing.exchanges.paper import RateLimit
@@ -446,3 +446,22 @@ async def test_fm36_a_stop_whose_every_move_fails_does_not_look_healthy(autojump
         assert sum(call.operation == "place_stop" for call in world.exchange.calls) > 10
         assert world.running.statistics().since_confirmed == trio.current_time() - confirmed
         assert isinstance(world.claim().error, trailing.StopRejected)
+
+
+async def test_the_only_stop_waits_for_a_throttle_that_an_earlier_position_of_its_symbol_has_met(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    faults: Any = {At("place_stop", SYMBOL, 1): Throttles(60.0)}
+    async with open_world(two_stops=False, exchange_faults=faults) as world:
+        await world.enter(a_position())
+        assert isinstance(await world.running.protect(a_position(), deadline=5.0), Refused)
+        world.paper.reduce(SYMBOL, "long", D("1.5"))
+        await trio.sleep(10)
+        second = a_position(id="second")
+        await world.enter(second)
+        assert isinstance(await world.running.protect(second, deadline=5.0), Protected)
+        world.feed("105")
+        await trio.sleep(30)
+        assert world.calls("cancel_stop") == 0
+        await trio.sleep(30)
+        assert [stop.price for stop in await world.live()] == [D("103.95")]

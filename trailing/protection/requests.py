@@ -159,6 +159,7 @@ class RequestSender:
         self.outage: OutageDetector = outage
         self.slots: StopSlots = StopSlots(clock, alarm)
         self._clock, self._alarm, self._is_refused = clock, alarm, False
+        self._throttled_until: dict[str, float] = {}  # by symbol: placing a stop, as the exchange last asked for
 
     async def perform(
         self, p: PositionState, request: Request, order_id: str | None
@@ -199,15 +200,20 @@ class RequestSender:
                 stop = StopRequest(
                     position.symbol, position.side, request.quantity, request.price, order_id, plan.trigger
                 )
-                return await self.change("place_stop", partial(exchange.place_stop, stop), seconds)
+                try:
+                    return await self.change("place_stop", partial(exchange.place_stop, stop), seconds)
+                except RateLimited as limited:
+                    self._throttled_until[position.symbol] = self._clock.now() + limited.retry_after
+                    raise
             case AmendStop():
                 amend = partial(
                     exchange.amend_stop, _order(p, order_id), price=request.price, quantity=request.quantity
                 )
                 return await self.change("amend_stop", amend, seconds)
             case TakeDownStop():
-                turn = exchange.rate_limit_delay("place_stop")
-                if turn:  # without it the position would be unprotected until then
+                throttled = self._throttled_until.get(position.symbol, -math.inf) - self._clock.now()
+                turn = max(exchange.rate_limit_delay("place_stop"), throttled)
+                if turn > 0:  # without it the position would be unprotected until then
                     raise RateLimited(f"the next stop can be placed in {turn:.1f} s", retry_after=turn)
                 await self.cancel(_order(p, order_id), seconds)
             case CancelStop():
