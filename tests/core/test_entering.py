@@ -719,6 +719,18 @@ def test_a_bridge_grows_with_the_position_and_stays_while_more_can_be_filled() -
     ]
 
 
+@pytest.mark.parametrize("lag", [0.0, 2.0])
+def test_a_list_from_before_a_fill_does_not_shrink_the_bridge_that_grew_with_it(lag: float) -> None:
+    driver = resting("bridge", timing=Timing(orders_read_lag=lag))
+    updates(driver, order("1"), at=1.0)
+    driver.shows(a_stop("e", "98.00", "1"), a_report("1"), at=4.0)
+    updates(driver, order("1.5"), at=5.0)
+    driver.shows(a_stop("e", "98.00", "1"), a_report("1"), at=4.9 + lag, answered=5.1 + lag)
+    assert (live(driver).quantity, driver.row("e").filled) == (D("1.5"), D(0))
+    driver.shows(a_stop("e", "98.00", "1.5"), a_report("1.5"), at=5.2 + lag)
+    assert (live(driver).quantity, driver.row("e").filled) == (D("1.5"), D(0))
+
+
 def test_a_bridge_stays_where_no_second_stop_is_taken() -> None:
     driver = entering("bridge", market=ONE_STOP)
     driver.begins()
