@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
+from trailing.core import next_request as requesting
 from trailing.core.account import AccountSnapshot, PositionReport, SnapshotBuilder
 from trailing.core.evidence import Timing
 from trailing.core.inputs import (
@@ -30,7 +31,7 @@ from trailing.core.inputs import (
     SnapshotTaken,
 )
 from trailing.core.model import Candle, Fill, Market, Percent, Position, Side, Source, StopOrder, Tick
-from trailing.core.next_request import next_request, refresh
+from trailing.core.next_request import NEVER, next_request, refresh
 from trailing.core.orders import CHANGING, Order
 from trailing.core.plan import TrailPlan
 from trailing.core.position import PositionState
@@ -132,6 +133,13 @@ def a_snapshot(
     return builder.build(asked_at, asked_at if answered_at is None else answered_at, **fields)
 
 
+def check_calm(state: PositionState, at: float) -> None:
+    """Only `CALM_RULES` may want something of a calm position, whatever has changed since it was found calm."""
+    if state.is_calm and not state.ended:
+        wanted = {rule.__name__: rule(state, at) for rule in requesting.RULES if rule not in requesting.CALM_RULES}
+        assert set(wanted.values()) <= {None, NEVER}, wanted
+
+
 class Driver:
     """A position's state, the time, and an exchange that does as it is asked.
 
@@ -164,6 +172,7 @@ class Driver:
             assert at >= self.at
             self.at = at
         effects = self.state.step(what, self.at)
+        check_calm(self.state, self.at)
         self.told += effects
         return effects
 

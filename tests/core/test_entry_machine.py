@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from driver import AMENDS, MARKET, OPENED, SYMBOL, D, a_plan, a_position, a_report, a_snapshot, a_stop
+from driver import AMENDS, MARKET, OPENED, SYMBOL, D, a_plan, a_position, a_report, a_snapshot, a_stop, check_calm
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -354,6 +354,11 @@ class EntryMachine(RuleBasedStateMachine):
             assert not self.venue.quantity, "it ended with an open position"
             assert self.venue.entry is None or not self.venue.entry.is_working, "it ended with a working entry"
             assert not any(isinstance(request, PlaceEntry) for _, request, _ in self.late)
+
+    @invariant()
+    def only_the_rules_of_a_calm_position_want_something_of_it(self) -> None:
+        if hasattr(self, "p"):
+            check_calm(self.p, self.at)
 
     def teardown(self) -> None:
         """Whatever happened, a while in which everything works brings it to rest."""

@@ -13,6 +13,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final, Literal
 
+from driver import check_calm
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
@@ -621,6 +622,11 @@ class PositionMachine(PositionShell):
     def no_fill_is_counted_twice(self) -> None:
         """45."""
         assert self.p.filled <= sum(self.venue.filled.values())
+
+    @invariant()
+    def only_the_rules_of_a_calm_position_want_something_of_it(self) -> None:
+        if hasattr(self, "p"):
+            check_calm(self.p, self.at)
 
     def teardown(self) -> None:
         """Whatever happened, a while in which everything works brings it to rest."""

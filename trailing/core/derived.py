@@ -37,6 +37,15 @@ def derive(p: PositionState, at: float) -> None:
         _derive_end(p, at)
         _derive_unprotected_time(p, at)
     derive_from_price(p, at)
+    p.is_calm = (
+        p.is_covered
+        and len(p.orders) == 1
+        and not (p.has_unwanted or p.has_doubted or p.has_triggered)
+        and isinstance(p.goal, Protect)
+        and not p.is_entering
+        and p.native_task is None
+        and p.gap is None
+    )
 
 
 def derive_from_price(p: PositionState, at: float) -> None:

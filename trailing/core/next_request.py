@@ -85,7 +85,7 @@ def refresh(p: PositionState, at: float) -> Request | None:
 
 def _choose(p: PositionState, at: float) -> Request | float:
     wakes_at = NEVER
-    for rule in RULES:
+    for rule in CALM_RULES if p.is_calm else RULES:
         wanted = rule(p, at)
         if wanted is None:
             continue
@@ -255,13 +255,13 @@ def move(p: PositionState, at: float) -> Wanted:
     live = p.live
     if not isinstance(p.goal, Protect) or live is None or p.has_unknown or p.is_frozen or _may_be_another(p):
         return None
-    coverable = p.coverable
+    coverable, target = p.coverable, p.target
     if live.state is not LIVE or not _is_sure(live) or not coverable:
         return None
     is_bridged = p.is_bridge(live)  # the exchange can't amend it, and a stop of ours takes its place
     is_other_size = (is_bridged and not p.is_entering) or (live.quantity != coverable and not is_bridged)
     assert live.order is not None
-    if live.order.price == p.target and not is_other_size:
+    if live.order.price == target and not is_other_size:
         return None  # the usual case
     # While the exchange trails, the price of the plain stop changes only if a person loosened it.
     price = (p.floor or standing(p, live)) if p.is_trailed_by_exchange else reachable_target(p)
@@ -358,6 +358,10 @@ RULES: Final[tuple[Rule, ...]] = (
     act_on_policy,
 )
 """The rules, the most urgent first. The docs print this table."""
+
+CALM_RULES: Final[tuple[Rule, ...]] = (confirm, move)
+"""The rules that can want something of a calm position, which has nothing but one sure stop. The others are not asked,
+because every price that makes a new peak comes here."""
 
 
 def _may_be_another(p: PositionState) -> bool:

@@ -100,6 +100,8 @@ class PositionState:
         is_covered: whether a stop of ours is live, as far as is known.
         has_unknown: whether a stop or trailing order has an unknown outcome; `exit_sent`: whether a close is unsettled.
         has_unwanted, has_doubted, has_triggered: whether an order is unwanted, is to be looked up, has triggered.
+        is_calm: it is protected by one stop, about which nothing is in doubt, and nothing else is to be done but to move
+            that stop or to confirm a price. So only `CALM_RULES` are asked.
         cause, effects: the cause if it becomes unprotected now; the present step's events and alarms to publish.
         ended: nothing is to be done for it any more.
     """
@@ -174,6 +176,7 @@ class PositionState:
     has_unwanted: bool = False
     has_doubted: bool = False
     has_triggered: bool = False
+    is_calm: bool = False
     ended: bool = False
     effects: list[Publish] = field(default_factory=list)
     cause: Cause = "cancelled"
@@ -208,7 +211,7 @@ class PositionState:
     @property
     def is_trailed_by_exchange(self) -> bool:
         """Return whether the exchange's own trailing order trails, so that the plain stop rests."""
-        return self.native_task is None and self.plan.native and self.native is not None
+        return self.ratchet.plan.native and self.native_task is None and self.native is not None
 
     @property
     def target(self) -> Decimal:

@@ -30,7 +30,7 @@ def reachable_target(p: PositionState, *, refused: Decimal | None = None) -> Dec
         refused: the price that the exchange refused; None: none.
     """
     target, last, side = p.target, p.ratchet.last, p.position.side
-    if not (target == refused or is_crossed(side, last, target)):
+    if target != refused and not is_crossed(side, last, target):
         return target
     looser = p.looser_target
     if looser is None:

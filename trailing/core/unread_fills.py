@@ -93,10 +93,9 @@ def counted_before(p: PositionState) -> dict[str, Decimal]:
 
     The keys are client order ids.
     """
-    unread = (order for order in p.ended_orders.values() if order.has_unread)
-    acknowledged = (order for order in p.orders.values() if order.order is not None)
-    counted = ((order.id, order.told_before + order.told) for order in (*acknowledged, *unread))
-    return {order_id: quantity for order_id, quantity in counted if quantity}
+    counted = [order for order in p.orders.values() if order.order is not None]
+    counted += [order for order in p.ended_orders.values() if order.has_unread]
+    return {order.id: quantity for order in counted if (quantity := order.told_before + order.told)}
 
 
 def fills_failed(p: PositionState, request: ReadFills, _: object, error: Exception, at: float) -> None:
