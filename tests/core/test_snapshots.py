@@ -24,8 +24,10 @@ from trailing.core.goals import PROTECT
 from trailing.core.inputs import Answered, CheckWanted, CloseWanted, OrderUpdated, PositionUpdated, StopFound
 from trailing.core.model import Fill, Percent, Side, StopOrder
 from trailing.core.next_request import NEVER
+from trailing.core.refusals import trouble
 from trailing.core.requests import AmendStop, CancelStop, ClosePosition, FindOrder, PlaceStop, ReadFills, ReplaceStop
 from trailing.core.retries import TOLD_AFTER
+from trailing.core.shown import has_unseen_stop
 from trailing.core.states import State
 from trailing.errors import (
     ExchangeUnreachable,
@@ -537,6 +539,15 @@ def test_where_a_look_up_does_not_show_the_stop_in_place_of_a_missing_one_either
     assert driver.state.live is not None
     assert (driver.state.live.id, driver.state.is_lookup_untrusted) == ("b", True)
     assert driver.wants() == CancelStop("a", SUPERSEDED)
+    assert has_unseen_stop(driver.state)
+    assert "neither lists nor look-ups show it" in str(trouble(driver.state))
+
+
+def test_an_error_says_more_than_that_the_stop_is_not_shown() -> None:
+    driver = nowhere()
+    driver.fails(StopRejected("no"))
+    assert has_unseen_stop(driver.state)
+    assert str(trouble(driver.state)) == "no"
 
 
 def test_a_stop_that_was_first_looked_for_late_may_be_lost_too_so_that_another_one_is_placed() -> None:
@@ -629,6 +640,7 @@ def test_a_look_up_that_shows_a_stop_is_trusted_again() -> None:
     driver.shows(a_report(), at=30.0)
     driver.does()
     assert not driver.state.is_lookup_untrusted
+    assert not has_unseen_stop(driver.state)
 
 
 def test_two_stops_that_are_gone_at_once_are_no_sign_of_a_wrong_list() -> None:

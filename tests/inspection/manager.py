@@ -22,6 +22,7 @@ from trailing.core.position import PositionState
 from trailing.core.record import save_position
 from trailing.core.refusals import is_irreducible
 from trailing.core.requests import PlaceStop
+from trailing.core.shown import has_unseen_stop
 from trailing.events import Event
 from trailing.exchanges.port import Update
 from trailing.protection.position_task import PositionTask
@@ -279,8 +280,10 @@ class Inspection:
     def listed_beside(self) -> set[Key]:
         """The keys that may be listed beside a live stop: another position waits or was given up, or ours can't be reduced."""
         supervision = self.supervision
-        irreducible = (task for task in supervision.registry.all() if is_irreducible(task.state))
-        positions = (task.state.position for task in (*supervision.registry.waiting(), *irreducible))
+        states = (task.state for task in supervision.registry.all())
+        waiting = (task.state for task in supervision.registry.waiting())
+        doubted = (state for state in states if is_irreducible(state) or has_unseen_stop(state))
+        positions = (state.position for state in (*waiting, *doubted))
         return {(position.symbol, position.side) for position in positions} | supervision.given_up.listed.keys()
 
     def with_task(self) -> set[Key]:

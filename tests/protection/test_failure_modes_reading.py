@@ -428,13 +428,18 @@ async def test_fm14_a_stop_that_can_not_be_listed_back_is_not_created_without_en
         # One that vanishes from lists and look-ups has to be replaced; one that a look-up shows is live.
         assert world.calls("place_stop") == (1 if can_be_found else 2)
         assert world.alarms().count("a stop that was acknowledged is not listed") == 1
+        listed_why = [str(one.error) for one in world.running.unprotected().values()]
+        unseen = "the exchange acknowledged its stop, and neither lists nor look-ups show it"
+        assert listed_why == ([] if can_be_found else [unseen])
         world.feed("105")
         await trio.sleep(200)
         (moved,) = world.paper.actual(SYMBOL)[0]
         assert moved.price == D("103.95")
         assert world.running.stops() == {BTC: moved}
+        assert list(world.running.unprotected()) == ([] if can_be_found else [BTC])
         blind.clear()
         await trio.sleep(70)
+        assert world.running.unprotected() == {}
         await world.check(a_position())
         world.silence_updates()
         world.paper.cancel_by_hand(moved.client_order_id)  # the list shows again what stands: this one is gone

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from trailing.core.goals import Close
 from trailing.core.requests import Kind
-from trailing.errors import NothingToReduce
+from trailing.core.shown import has_unseen_stop
+from trailing.errors import NothingToReduce, OutcomeUnknown
 
 if TYPE_CHECKING:
     from trailing.core.position import PositionState
@@ -76,12 +77,16 @@ def is_irreducible(p: PositionState) -> bool:
 
 
 def trouble(p: PositionState) -> Exception | None:
-    """Return why a position has no stop or can't be closed.
+    """Return why a position has no stop, can't be closed, or has a stop that the exchange does not show.
 
     The reason is the refusal to reduce it, or else the last error. None: there is no error.
     """
     refusal = _present(p)
-    return p.error if refusal is None else refusal.error
+    if refusal is not None:
+        return refusal.error
+    if p.error is None and has_unseen_stop(p):
+        return OutcomeUnknown("the exchange acknowledged its stop, and neither lists nor look-ups show it")
+    return p.error
 
 
 def _present(p: PositionState) -> Refusal | None:

@@ -257,6 +257,14 @@ def is_beyond_proof(p: PositionState, order: Order) -> bool:
     return p.is_lookup_untrusted and order.order is not None and not is_refuted and _is_needed(p, order)
 
 
+def has_unseen_stop(p: PositionState) -> bool:
+    """Return whether neither lists nor look-ups show the stop that counts.
+
+    Nothing but its acknowledgement says that it exists.
+    """
+    return p.is_lookup_untrusted and p.is_covered and not p.ended
+
+
 def _is_needed(p: PositionState, order: Order) -> bool:
     """Return whether another stop would be placed if this order did not exist."""
     is_spare = order.is_superseded and p.live is not None and p.live.id != order.id

@@ -166,6 +166,8 @@ class Manager(AdoptionMethods, EntryMethods):
 
         A position that the exchange refuses to reduce, because another open order covers it, is listed even if its stop is live.
         The stop would be refused, too, when it triggers. The error has the exchange's words, and an alarm named the open orders.
+
+        A position is listed, too, if the exchange acknowledged its stop and shows it neither in lists nor in look-ups.
         """
         return self._supervision.unprotected()
 

@@ -21,6 +21,7 @@ from trailing.core.plan import TrailPlan
 from trailing.core.position import PositionState
 from trailing.core.ratchet import Ratchet
 from trailing.core.refusals import is_irreducible, trouble
+from trailing.core.shown import has_unseen_stop
 from trailing.errors import UsageError
 from trailing.protection.account_reader import AT_ONCE, AccountReader, step_in_turns
 from trailing.protection.effects import EffectPublisher
@@ -187,12 +188,13 @@ class Supervision:
         """Return every position without a live stop: being opened, settled or closed, waiting for its key, or given up.
 
         A position that the exchange reports and refuses to reduce is listed even if its stop is live, because the stop would be
-        refused, too, when it triggers. So is an untracked position in the place of one of ours.
+        refused, too, when it triggers. So is one whose stop neither lists nor look-ups show, and an untracked position in the place
+        of one of ours.
         """
         listed = dict(self.given_up.listed)
         for task in (*self.registry.all(), *self.registry.waiting()):
             state = task.state
-            if task.is_waiting or _is_bare(state) or is_irreducible(state):
+            if task.is_waiting or _is_bare(state) or is_irreducible(state) or has_unseen_stop(state):
                 position = state.position
                 listed[position.symbol, position.side] = Unprotected(position, state.state.value, trouble(state))
             elif state.replaced_by is not None:  # while its own last orders are still being cancelled

@@ -64,7 +64,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         entries: every working entry order on the exchange, ours or not, in its true state.
         listed_entries: the client order ids that `Manager.entries` lists; None: unknown, and 12 is not checked for them.
         listed_beside: the keys under which `Manager.unprotected` may list a position although a stop is live: a second position,
-            which waits for the key or has no task any more, and one that the exchange refuses to reduce.
+            which waits for the key or has no task any more, one that the exchange refuses to reduce, and one whose stop neither
+            lists nor look-ups show.
     """
 
     live: Sequence[StopOrder]

@@ -209,7 +209,7 @@ def stop_of(outcome: object) -> StopOrder | None:
 
 
 class Unprotected(msgspec.Struct, frozen=True):
-    """A position without a live stop, or one that the exchange refuses to reduce.
+    """A position without a live stop, one that the exchange refuses to reduce, or one whose stop it does not show.
 
     Args:
         position: as it was handed in, or as the exchange reports an untracked one.
