@@ -100,8 +100,7 @@ class PositionState:
         is_covered: whether a stop of ours is live, as far as is known.
         has_unknown: whether a stop or trailing order has an unknown outcome; `exit_sent`: whether a close is unsettled.
         has_unwanted, has_doubted, has_triggered: whether an order is unwanted, is to be looked up, has triggered.
-        is_calm: it is protected by one stop, about which nothing is in doubt, and nothing else is to be done but to move
-            that stop or to confirm a price. So only `CALM_RULES` are asked.
+        is_calm: it has one sure stop, and nothing but `CALM_RULES` can want something of it.
         cause, effects: the cause if it becomes unprotected now; the present step's events and alarms to publish.
         ended: nothing is to be done for it any more.
     """
@@ -254,9 +253,7 @@ class PositionState:
 
     @property
     def may_be_open(self) -> bool:
-        """Return whether it may be open. Fills alone do not confirm that it is flat, because a fill of another order
-        may be among them.
-        """
+        """Return whether it may be open. Fills alone do not confirm that it is flat: one may be of another order."""
         return bool(self.quantity) or not (isinstance(self.goal, End) or self.flat.is_told_by_update)
 
     @property
