@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import trio
 
@@ -22,7 +22,7 @@ class Clock:
     """
 
     def __init__(self, utc_start: datetime | None = None) -> None:
-        self._utc_start = utc_start if utc_start is not None else datetime.now(UTC)
+        self._timestamp = (utc_start if utc_start is not None else datetime.now(UTC)).timestamp()
         # Bound once, because opening one position calls it about ten times.
         self.now: Callable[[], float] = trio.lowlevel.current_clock().current_time
         self._start = self.now()
@@ -33,7 +33,8 @@ class Clock:
 
     def utc_at(self, at: float) -> datetime:
         """Return the time of day, aware UTC, at a time on the running clock, in seconds."""
-        return self._utc_start + timedelta(seconds=at - self._start)
+        # Adding a timedelta takes three times as long, and opening one position calls this about ten times.
+        return datetime.fromtimestamp(self._timestamp + (at - self._start), UTC)
 
 
 def pauses(first: float = FIRST, most: float = MOST) -> Iterator[float]:
