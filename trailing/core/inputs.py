@@ -75,16 +75,20 @@ class Backfill(msgspec.Struct, frozen=True, gc=False):
     price: Decimal
 
 
+Result: TypeAlias = StopOrder | Tick | Fill | Sequence[Fill] | Backfill | EntryOrder | None
+"""The exchange's answer to a request; None: it has none, or what was looked up does not exist."""
+
+
 class Answered(msgspec.Struct, frozen=True, gc=False):
     """The request under way was answered, failed, was abandoned, or was not sent.
 
     Args:
-        result: the exchange's answer: a `StopOrder` or None, a `Tick`, a `Fill` or several, a `Backfill`, an `EntryOrder`.
+        result: the exchange's answer.
         error: the error that was raised; None: the request succeeded, or was not sent at all.
         spread: the factor of a back-off, from 0.5 to 1. It is an input so that the state has no randomness of its own.
     """
 
-    result: StopOrder | Tick | Fill | Sequence[Fill] | Backfill | EntryOrder | None = None
+    result: Result = None
     error: Exception | None = None
     spread: float = 1.0
 

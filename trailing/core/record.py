@@ -19,7 +19,7 @@ from trailing.core.account import PositionReport
 from trailing.core.derived import derive
 from trailing.core.entries import EntryFacts
 from trailing.core.evidence import Timing
-from trailing.core.goals import Close, End, Release
+from trailing.core.goals import PROTECT, Close, End, Goal, Release
 from trailing.core.identity import left_open
 from trailing.core.model import Candle, Market, Position, StopOrder, check_money, refuse
 from trailing.core.orders import CHANGING, LIVE, SENT, Order
@@ -218,9 +218,25 @@ def restore_position(
         p.entry = replace(record.entry, was_sent=True, is_over=True, handed_in=now)
     p.moved_at = None if record.seconds_since_move is None else at - record.seconds_since_move
     p.is_opening, p.is_entry_checked, p.was_tried = False, True, True
+    _restore_orders(p, record, intended, at, find_at=at + find_after)
+    p.goal = _goal_of(record)
+    if isinstance(p.goal, End) and not p.goal.is_given_up:
+        p.exit_reason, p.replaced_by = p.goal.reason, record.replaced_by
+    p.check_from = p.missed_until = at + timing.read_lag
+    derive(p, at)
+    if p.unprotected_span is not None:
+        p.unprotected_span = replace(p.unprotected_span, cause="outage")
+        p.unprotected_time = p.unprotected_time.plus("outage", max(0.0, dead_seconds))
+    return p
+
+
+def _restore_orders(
+    p: PositionState, record: StopRecord, intended: Iterable[IntendedOrder], at: float, *, find_at: float
+) -> None:
+    """Add each order that may exist to the table, and each whose executions are to be read to the ended ones."""
     for order in (*record.orders, *(() if record.native is None else (record.native,))):
         told = record.told_fills.get(order.client_order_id, _ZERO)
-        row = replace(new_stop(order), state=CHANGING, find_at=at + find_after, is_restored=True)
+        row = replace(new_stop(order), state=CHANGING, find_at=find_at, is_restored=True)
         p.put(replace(row, filled=told, told_before=told))
         if order.callback is None and record.floor is None:
             p.raise_floor(order.price)
@@ -234,25 +250,24 @@ def restore_position(
             continue
         told = record.unacknowledged_fills.get(intent.id, _ZERO)
         order = Order(intent.id, intent.purpose, SENT, intent.price, max(_ZERO, intent.quantity - told), sent_at=at)
-        find_at = math.inf if intent.purpose == "exit" else at + find_after
-        p.put(replace(order, told=told, filled=told, find_at=find_at, is_restored=True))
+        looked_up_at = math.inf if intent.purpose == "exit" else find_at
+        p.put(replace(order, told=told, filled=told, find_at=looked_up_at, is_restored=True))
     for order_id in reversed(record.unread_orders):
         told = record.told_fills.get(order_id, _ZERO)
         p.ended_orders[order_id] = Order(order_id, "stop", LIVE, None, _ZERO, told_before=told, has_unread=True)
+
+
+def _goal_of(record: StopRecord) -> Goal:
+    """Return the goal of the work on the position. A close that software had decided on is decided anew."""
     if record.is_abandoned:
-        p.goal = End("given up", is_given_up=True)
-    elif record.end_reason is not None:
-        p.goal, p.exit_reason, p.replaced_by = End(record.end_reason), record.end_reason, record.replaced_by
-    elif record.close_reason is not None:
-        p.goal = Close(record.close_reason, is_revocable=False)
-    elif record.release is not None:
-        p.goal = Release(cancel_stop=record.release == "cancel stop")
-    p.check_from = p.missed_until = at + timing.read_lag
-    derive(p, at)
-    if p.unprotected_span is not None:
-        p.unprotected_span = replace(p.unprotected_span, cause="outage")
-        p.unprotected_time = p.unprotected_time.plus("outage", max(0.0, dead_seconds))
-    return p
+        return End("given up", is_given_up=True)
+    if record.end_reason is not None:
+        return End(record.end_reason)
+    if record.close_reason is not None:
+        return Close(record.close_reason, is_revocable=False)
+    if record.release is not None:
+        return Release(cancel_stop=record.release == "cancel stop")
+    return PROTECT
 
 
 def _check(record: StopRecord) -> None:

@@ -240,8 +240,7 @@ async def open_manager(
         BaseException: the exception of the block, unwrapped.
         ExceptionGroup: of a bug in a service, or of errors of both the block and a service.
 
-    Cancellation: waves in flight clean up, position tasks finish their present request, and the state is saved, each within the
-        plan's `cleanup_seconds`.
+    Cancellation: waves clean up, position tasks finish their request, and the state is saved, each within `cleanup_seconds`.
     """
     if not isinstance(plan, TrailPlan):
         raise UsageError(f"plan got {plan!r}, wants a TrailPlan")
@@ -250,12 +249,11 @@ async def open_manager(
     owning = acquire_lease(store, exchange, mark=ids.mark, standby=standby, clock=clock, log=log)
     async with owning as (lease, waited):
         records, sender = _assemble(exchange, lease, clock, log)
-        journal = records.journal
         sender.fence.check_plan(plan)
         if waited is not None:
             records.tell(None, TookOver, waited=waited)
         async with open_service_nursery(LeaseLost, AuthenticationFailed) as books:
-            await books.start(journal.run)
+            await books.start(records.journal.run)
             try:
                 async with open_service_nursery(LeaseLost, AuthenticationFailed) as tasks:
                     supervision = Supervision(sender, records, ids, plan, tasks, take_over=take_over)
@@ -268,11 +266,16 @@ async def open_manager(
                     finally:
                         await supervision.close()  # noqa: ASYNC102 - shields itself, with a deadline
             finally:
-                with trio.move_on_after(plan.cleanup_seconds, shield=True) as scope:
-                    await journal.drain()
-                if scope.cancelled_caught:
-                    left = journal.statistics().waiting
-                    records.alarm(None, "the journal did not drain", f"{left} entries are not written")
+                await _drain(records, plan.cleanup_seconds)  # noqa: ASYNC102 - shields itself, with a deadline
+
+
+async def _drain(records: Records, seconds: float) -> None:
+    """Write everything that was handed in, within some seconds, or raise an alarm. The wait is shielded."""
+    with trio.move_on_after(seconds, shield=True) as scope:
+        await records.journal.drain()
+    if scope.cancelled_caught:
+        left = records.journal.statistics().waiting
+        records.alarm(None, "the journal did not drain", f"{left} entries are not written")
 
 
 async def plan_recovery(

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import trio
 
 from trailing.core.candles import CandleBuilder
-from trailing.core.entry_orders import EntryOrder
-from trailing.core.inputs import Answered, Backfill, Begun, CandleClosed, Frozen, Input, PriceSeen, Sent, TimePassed
-from trailing.core.model import Fill, StopOrder, Tick
+from trailing.core.inputs import Answered, Begun, CandleClosed, Frozen, Input, PriceSeen, Result, Sent, TimePassed
+from trailing.core.model import Tick
 from trailing.core.next_request import NEVER, find_unknown, next_request, refresh
 from trailing.core.plan import TrailPlan
 from trailing.core.position import PositionState
@@ -285,7 +284,7 @@ class PositionTask:
         owner, state = self._owner, self.state
         order_id = owner.ids.new() if request.creates else getattr(request, "id", None)
         self._take(Begun(request, order_id))
-        result: StopOrder | Tick | Fill | Sequence[Fill] | Backfill | EntryOrder | None = None
+        result: Result = None
         error: TrailingError | None = None
         try:
             if request.writes:

@@ -8,15 +8,15 @@ recalls nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, TypeVar
 
 import trio
 
 from trailing.core.entry_orders import AttachedStop, EntryOrder, EntryRequest
-from trailing.core.inputs import Backfill
-from trailing.core.model import Fill, StopOrder, Tick
+from trailing.core.inputs import Backfill, Result
+from trailing.core.model import StopOrder
 from trailing.core.native import check_native_market
 from trailing.core.position import PositionState
 from trailing.core.requests import (
@@ -161,9 +161,7 @@ class RequestSender:
         self._clock, self._alarm, self._is_refused = clock, alarm, False
         self._throttled_until: dict[str, float] = {}  # by symbol: placing a stop, as the exchange last asked for
 
-    async def perform(
-        self, p: PositionState, request: Request, order_id: str | None
-    ) -> StopOrder | Tick | Fill | Sequence[Fill] | Backfill | EntryOrder | None:
+    async def perform(self, p: PositionState, request: Request, order_id: str | None) -> Result:
         """Send a position's request, and return what the exchange answers.
 
         Args:
@@ -188,33 +186,19 @@ class RequestSender:
             self.slots.note_refused(p)
             raise
 
-    async def _perform(
-        self, p: PositionState, request: Request, order_id: str | None
-    ) -> StopOrder | Tick | Fill | Sequence[Fill] | Backfill | EntryOrder | None:
+    async def _perform(self, p: PositionState, request: Request, order_id: str | None) -> Result:
         exchange, position, plan = self.exchange, p.position, p.plan
         seconds = plan.call_seconds
         match request:
             case PlaceStop() | ReplaceStop():
-                assert order_id is not None
-                self._check_turn("place_stop")
-                stop = StopRequest(
-                    position.symbol, position.side, request.quantity, request.price, order_id, plan.trigger
-                )
-                try:
-                    return await self.change("place_stop", partial(exchange.place_stop, stop), seconds)
-                except RateLimited as limited:
-                    self._throttled_until[position.symbol] = self._clock.now() + limited.retry_after
-                    raise
+                return await self._place_stop(p, request, order_id)
             case AmendStop():
                 amend = partial(
                     exchange.amend_stop, _order(p, order_id), price=request.price, quantity=request.quantity
                 )
                 return await self.change("amend_stop", amend, seconds)
             case TakeDownStop():
-                throttled = self._throttled_until.get(position.symbol, -math.inf) - self._clock.now()
-                turn = max(exchange.rate_limit_delay("place_stop"), throttled)
-                if turn > 0:  # without it the position would be unprotected until then
-                    raise RateLimited(f"the next stop can be placed in {turn:.1f} s", retry_after=turn)
+                self._check_next_turn(position.symbol)
                 await self.cancel(_order(p, order_id), seconds)
             case CancelStop():
                 await self.cancel(_order(p, order_id), seconds)
@@ -250,6 +234,24 @@ class RequestSender:
                 tick = await self.read("price", partial(exchange.price, position.symbol, plan.trigger), seconds)
                 return Backfill(candles, tick.price)
         return None
+
+    async def _place_stop(self, p: PositionState, request: PlaceStop | ReplaceStop, order_id: str | None) -> StopOrder:
+        assert order_id is not None
+        self._check_turn("place_stop")
+        position, plan = p.position, p.plan
+        stop = StopRequest(position.symbol, position.side, request.quantity, request.price, order_id, plan.trigger)
+        try:
+            return await self.change("place_stop", partial(self.exchange.place_stop, stop), plan.call_seconds)
+        except RateLimited as limited:
+            self._throttled_until[position.symbol] = self._clock.now() + limited.retry_after
+            raise
+
+    def _check_next_turn(self, symbol: str) -> None:
+        """Raise RateLimited if the next stop of a symbol has to wait. Cancelling its stop would leave the position unprotected."""
+        throttled = self._throttled_until.get(symbol, -math.inf) - self._clock.now()
+        turn = max(self.exchange.rate_limit_delay("place_stop"), throttled)
+        if turn > 0:
+            raise RateLimited(f"the next stop can be placed in {turn:.1f} s", retry_after=turn)
 
     async def _place_native(self, p: PositionState, request: PlaceNative, order_id: str | None) -> StopOrder:
         assert order_id is not None
