@@ -59,7 +59,10 @@ class _Tally:
 
 
 class _Unit:
-    """Entries that are committed together or not at all, and the function that gets the result."""
+    """Entries that are committed together or not at all, and the function that gets the result.
+
+    Each is let go as soon as it is done with, because the list of deadlines keeps the unit for a while.
+    """
 
     __slots__ = ("entries", "is_answered", "is_settled", "on_answer", "tally")
 
@@ -79,8 +82,16 @@ class _Unit:
         """Pass the result on. Only the first result counts."""
         if not self.is_answered:
             self.is_answered = True
-            if self.on_answer is not None:
-                self.on_answer(error)
+            on_answer, self.on_answer = self.on_answer, None
+            if on_answer is not None:
+                on_answer(error)
+
+    def settle(self, error: StoreError | None) -> None:
+        """Note that the entries were committed, or have failed."""
+        self.tally.settled += len(self.entries)
+        self.is_settled = True
+        self.entries = ()
+        self.answer(error)
 
 
 class Journal:
@@ -323,7 +334,7 @@ class Journal:
             self._commits += 1
             for unit in units:
                 self._entries += len(unit.entries)
-                self._settle(unit)
+                unit.settle(None)
         self._report_progress()
 
     def _fail(self, unit: _Unit, error: StoreError) -> None:
@@ -331,12 +342,7 @@ class Journal:
             self._dropped += len(unit.entries)
         else:
             self._failures += 1
-        self._settle(unit, error)
-
-    def _settle(self, unit: _Unit, error: StoreError | None = None) -> None:
-        unit.tally.settled += len(unit.entries)
-        unit.is_settled = True
-        unit.answer(error)
+        unit.settle(error)
 
     def _report_progress(self) -> None:
         self._progress.set()
