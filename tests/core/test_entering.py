@@ -731,6 +731,16 @@ def test_a_list_from_before_a_fill_does_not_shrink_the_bridge_that_grew_with_it(
     assert (live(driver).quantity, driver.row("e").filled) == (D("1.5"), D(0))
 
 
+def test_a_look_up_from_before_a_fill_does_not_shrink_the_bridge_either() -> None:
+    driver = resting("bridge")
+    updates(driver, order("1"), at=1.0)
+    driver.step(OrderUpdated("e", "live"), at=10.0)
+    assert driver.begins() == FindOrder("e")
+    updates(driver, order("1.5"), at=11.0)
+    driver.answers(a_stop("e", "98.10", "1"))
+    assert (live(driver).price, live(driver).quantity, driver.row("e").filled) == (D("98.10"), D("1.5"), D(0))
+
+
 def test_a_bridge_stays_where_no_second_stop_is_taken() -> None:
     driver = entering("bridge", market=ONE_STOP)
     driver.begins()

@@ -298,7 +298,7 @@ def _attach(p: PositionState, quantity: Decimal, at: float, *, find_at: float) -
     assert entry.stop_price is not None
     known = p.orders.get(entry.stop_id)
     if known is not None and known.order is not None:
-        p.put(replace(known, quantity=quantity, order=replace(known.order, quantity=quantity), changed_at=at))
+        p.put(replace(known, quantity=quantity, order=replace(known.order, quantity=quantity)))
         return
     if entry.stop_id in p.ended_orders:
         return

@@ -67,6 +67,17 @@ def show(p: PositionState, order: Order, shown: StopOrder, at: float) -> None:
     acknowledge(p, order, shown, at, price=asked, quantity=quantity, filled=filled)
 
 
+def as_grown(p: PositionState, order: Order, shown: StopOrder, asked_at: float) -> StopOrder:
+    """Return a stop as an answer shows it. A bridge keeps its known quantity if the answer may be older than its growth.
+
+    Args:
+        asked_at: when the answer was requested.
+    """
+    if not p.is_bridge(order) or order.order is None or asked_at >= p.flat.changed_at + p.timing.orders_read_lag:
+        return shown
+    return replace(shown, quantity=order.order.quantity)
+
+
 def count_tighter_again(p: PositionState, other: StopOrder) -> None:
     """Let superseded stops that are tighter than another one count again, because none is cancelled for a looser one.
 

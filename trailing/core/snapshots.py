@@ -33,7 +33,7 @@ from trailing.core.prices import is_crossed, is_tighter
 from trailing.core.refusals import tell_refusal
 from trailing.core.requests import ClosePosition, FindOrder
 from trailing.core.retries import TOLD_AFTER
-from trailing.core.shown import count_tighter_again, lose, miss, new_stop, show, tell_opened, withdraw_native
+from trailing.core.shown import as_grown, count_tighter_again, lose, miss, new_stop, show, tell_opened, withdraw_native
 from trailing.core.stop_slots import note_listed
 from trailing.errors import UsageError
 
@@ -122,6 +122,7 @@ def _judge_listed(p: PositionState, order: Order, shown: StopOrder, snapshot: Ac
         p.put(order)
     if order.state is LIVE and snapshot.asked_at < order.changed_at + lag:
         return
+    shown = as_grown(p, order, shown, snapshot.asked_at)
     if order.state is LIVE and _is_same(p, shown, order.order):
         if snapshot.asked_at >= order.find_at:  # a look-up would show the same
             p.put(replace(order, find_at=math.inf))

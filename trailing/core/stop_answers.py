@@ -196,5 +196,5 @@ def found(p: PositionState, request: FindOrder, order: Order | None, result: Sto
         p.alarm("a stop that was acknowledged is not listed", f"{order.id} counts: a look-up shows it")
     if order.id == p.doubted_stop:  # it is the same position, with any entry price that is reported next
         p.doubted_stop = p.reported_entry = None
-    shown.show(p, order, result, at)
+    shown.show(p, order, shown.as_grown(p, order, result, p.sent_at), at)
     p.ratchet.ask_rules()
