@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 from msgspec.structs import replace
@@ -57,6 +58,15 @@ def check_entry_of(position: Position, plan: TrailPlan, market: Market) -> None:
         check_side(position, position.entry_price)
     except UsageError as wrong:
         raise UsageError(f"{position.symbol} {position.side}: {wrong}") from None
+
+
+@lru_cache(maxsize=64)
+def _amending(market: Market) -> Market:
+    """Return a market whose stops are amended. How a stop is moved changes nothing without latency, and this is one request.
+
+    The result is cached, because every trade of a symbol needs it.
+    """
+    return replace(market, can_amend=True)
 
 
 class SimulatedPosition:
@@ -110,10 +120,8 @@ class SimulatedPosition:
         self, position: Position, plan: TrailPlan, market: Market, at: float, *, keeps_stops: bool = False
     ) -> None:
         check_entry_of(position, plan, market)
-        if not market.can_amend:  # how a stop is moved changes nothing without latency, and amending is one request
-            market = replace(market, can_amend=True)
         self.position: Position = position
-        self.ratchet: Ratchet = Ratchet(position, plan, market)
+        self.ratchet: Ratchet = Ratchet(position, plan, _amending(market))
         self.stop: Decimal = self.ratchet.first_stop
         self.stops: list[tuple[float, Decimal]] = [(at, self.stop)] if keeps_stops else []
         self.moves: int = 0
