@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -15,7 +15,12 @@ from trailing.core.model import Source
 from trailing.exchanges.prices import PricePoint
 from trailing.price_files.points import bar_points, price_writer, trade_points
 
-Column: TypeAlias = "array[int] | list[int]"
+if TYPE_CHECKING:
+    Int64s: TypeAlias = array[int]
+else:
+    Int64s = array  # before Python 3.12 it takes no parameter, which would stop the documentation's build
+
+Column: TypeAlias = "Int64s | list[int]"
 """Whole numbers: an array of int64 (typecode ``q``), or a list if one of them is larger."""
 
 
@@ -50,7 +55,7 @@ class Bars(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     decimals: int
     tick: Decimal
-    opened_at: array[int]
+    opened_at: Int64s
     open: Column
     high: Column
     low: Column
@@ -119,7 +124,7 @@ class Trades(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
     decimals: int
     tick: Decimal
-    at: array[int]
+    at: Int64s
     price_units: Column
     off_tick: int
 
