@@ -1,4 +1,4 @@
-"""The command with short deadlines: `python short_deadlines.py PROXY_PORT WORDS…`.
+"""The command with short deadlines: `python short_deadlines.py PROXY_PORT COMMAND WORDS…`.
 
 It reaches real exchanges through a proxy at that port of 127.0.0.1.
 """
@@ -7,37 +7,42 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from importlib import import_module
 from typing import Any
 
-import trailing.cli.operate.doctor
-import trailing.cli.operate.recover_exchange
-import trailing.cli.practice.candles
-import trailing.cli.practice.remote_store
-import trailing.stores.postgres
-from trailing import open_ccxt
 from trailing.cli import main
-from trailing.exchanges.ccxt.opening import open_market_data
-from trailing.stores.postgres_server import ServerTiming
 
 SECONDS = 1.0
 
+OPENED_IN = {
+    "doctor": ("trailing.cli.operate.doctor", "open_ccxt"),
+    "recover": ("trailing.cli.operate.recover_exchange", "open_ccxt"),
+    "candles": ("trailing.cli.practice.candles", "open_market_data"),
+}
+"""The commands that reach an exchange: the module that opens it, and the name of what opens it there."""
 
-def shorten_deadlines(proxy_port: str) -> None:
+
+def shorten_deadlines_of_exchange(module: str, name: str, proxy_port: str) -> None:
     def configure(client: Any) -> None:
         client.https_proxy = f"http://127.0.0.1:{proxy_port}"
         client.timeout = int(SECONDS * 1000)
 
-    changes: list[tuple[object, str, object]] = [
-        (trailing.cli.operate.doctor, "open_ccxt", partial(open_ccxt, configure=configure)),
-        (trailing.cli.operate.recover_exchange, "open_ccxt", partial(open_ccxt, configure=configure)),
-        (trailing.cli.practice.candles, "open_market_data", partial(open_market_data, configure=configure)),
-        (trailing.stores.postgres, "ServerTiming", partial(ServerTiming, reply=SECONDS, cleanup=SECONDS, poll=SECONDS)),
-        (trailing.cli.practice.remote_store, "ANSWER_SECONDS", SECONDS),
-    ]
-    for module, name, value in changes:
-        setattr(module, name, value)
+    opened_in = import_module(module)
+    setattr(opened_in, name, partial(getattr(opened_in, name), configure=configure))
+
+
+def shorten_deadlines_of_store() -> None:
+    postgres, remote_store = map(import_module, ("trailing.stores.postgres", "trailing.cli.practice.remote_store"))
+    timing = partial(postgres.ServerTiming, reply=SECONDS, cleanup=SECONDS, poll=SECONDS)
+    setattr(postgres, "ServerTiming", timing)  # noqa: B010 - the type of a module has no such attribute
+    setattr(remote_store, "ANSWER_SECONDS", SECONDS)  # noqa: B010
 
 
 if __name__ == "__main__":
-    shorten_deadlines(sys.argv[1])
-    sys.exit(main(sys.argv[2:]))
+    _, port, command, *words = sys.argv
+    # A command imports only what it needs, because ccxt takes half a second of a start.
+    if command in OPENED_IN:
+        shorten_deadlines_of_exchange(*OPENED_IN[command], port)
+    else:
+        shorten_deadlines_of_store()
+    sys.exit(main([command, *words]))
