@@ -127,6 +127,14 @@ def install(session: nox.Session, *groups: str) -> None:
     session.install("--no-compile", "--editable", ".", *nox.project.dependency_groups(PROJECT, *groups))
 
 
+def compile_once(session: nox.Session) -> None:
+    """Compile the tests and what they import, if the environment is new. Processes that start together would each compile all."""
+    compiled = Path(session.virtualenv.location, "compiled")
+    if not compiled.exists():
+        session.run("pytest", "--collect-only", "-qq", silent=True)
+        compiled.touch()
+
+
 STYLE = (("ruff", "format", "--check", "--diff", "."), ("ruff", "check", "."))
 """Commands that take a second."""
 
@@ -204,7 +212,8 @@ def check_all(session: nox.Session, *selected: str) -> None:
             return
         session.run("coverage", "erase")
         covering = ("pytest", *COMPUTING, *selected, "--cov", "--cov-report=", *COVERING)
-        with running_beside(session, covering, ("coverage", "report"), *linters, *TYPES):
+        with running_beside(session, *linters, *TYPES, covering, ("coverage", "report")):
+            compile_once(session)
             session.run("pytest", *IN_PARALLEL, *selected, *(f"--ignore={path}" for path in COVERING))
 
 
@@ -247,6 +256,7 @@ def oldest(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *IN_PARALLEL, *FAST, *session.posargs)
         return
+    compile_once(session)
     session.run("pytest", *IN_PARALLEL, *FAST, "--few-cases", *(f"--ignore={path}" for path in NEWEST_ALONE))
 
 
