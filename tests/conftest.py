@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import cache
 from pathlib import Path
 from unittest import mock
@@ -44,6 +45,21 @@ LONGEST_FIRST = (
     FOLDER / "simulation",
     FOLDER / "test_examples.py",
 )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Let the garbage collector leave out what is there before the first test: ten thousand tests, and what they import.
+
+    What a test makes is collected as before.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)  # when `-m` has left tests out
