@@ -110,17 +110,24 @@ async def test_the_loss_of_an_owned_file_is_logged_once(path: Path, monkeypatch:
     assert logged == [{"event": "the store's file is lost", "log_level": "error", "error": message}]
 
 
-async def test_on_the_fast_clock_of_a_replay_an_owned_file_is_not_checked_more_often(
+async def test_on_the_fast_clock_of_a_replay_an_owned_file_is_neither_checked_nor_thought_of_more_often(
     path: Path, monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
 ) -> None:
     mock_clock.rate = 10_000.0
     async with open_store(f"sqlite:///{path}") as store, store.acquire_lease(*HERE, mark="cafe"):
-        checks = 0
+        checks = wake_ups = 0
 
         def count(_: SqliteFile) -> None:
             nonlocal checks
             checks += 1
 
+        async def sleep(seconds: float) -> None:
+            nonlocal wake_ups
+            await trio.sleep_until(trio.current_time() + seconds)
+            wake_ups += 1
+
         monkeypatch.setattr(SqliteFile, "require_in_place", count)
-        await trio.sleep(200 * sqlite.FILE_SECONDS)
+        monkeypatch.setattr(trio, "sleep", sleep)
+        await trio.sleep_until(trio.current_time() + 200 * sqlite.FILE_SECONDS)
     assert checks == 0
+    assert wake_ups < 10

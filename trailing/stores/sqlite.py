@@ -162,13 +162,13 @@ class SqliteStore:
         """Log once if the file is deleted or replaced, also without commits. Never return."""
         import structlog  # noqa: PLC0415 - importing it takes 0.1 s
 
-        lost, checked_at = False, time.monotonic()
+        lost, checked_at, seconds = False, time.monotonic(), FILE_SECONDS
         while True:
-            await trio.sleep(FILE_SECONDS)
-            # The clock of a replay runs thousands of times faster than the file can change.
+            await trio.sleep(seconds)
             if time.monotonic() - checked_at < FILE_SECONDS / 2:
+                seconds *= 2  # the clock of a replay runs thousands of times faster than the file can change
                 continue
-            checked_at = time.monotonic()
+            checked_at, seconds = time.monotonic(), FILE_SECONDS
             try:
                 await trio.to_thread.run_sync(self._file.require_in_place)
             except StoreError as error:
