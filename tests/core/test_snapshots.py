@@ -592,6 +592,20 @@ def test_a_stop_stays_live_while_neither_lists_nor_look_ups_are_trusted() -> Non
     assert (list(driver.state.orders), driver.stop_price, len(driver.alarms)) == (["b"], D(98), 1)
 
 
+def test_a_replaced_stop_is_cancelled_while_neither_lists_nor_look_ups_are_trusted() -> None:
+    driver = nowhere()
+    driver.live["a"] = A
+    driver.does()
+    driver.sees("102", at=30.0)
+    assert driver.begins() == ReplaceStop(D("100.98"), D(1), "b")
+    driver.shows(a_report(), at=30.1)
+    driver.answers(a_stop("c", "100.98"))
+    assert driver.does() == FindOrder("b")  # a person may have tightened it; the answer does not show it
+    driver.live["b"] = a_stop("b")
+    assert driver.settles() == [CancelStop("b", SUPERSEDED)]
+    assert list(driver.state.orders) == ["c"]
+
+
 def says_gone(driver: Driver, at: float) -> None:
     """Let an amendment be refused because there is no such stop, and let its look-up agree."""
     driver.at = at

@@ -261,11 +261,12 @@ def _is_never_shown(p: PositionState, order: Order) -> bool:
 def is_beyond_proof(p: PositionState, order: Order) -> bool:
     """Return whether neither lists nor look-ups can prove the absence of an order.
 
+    A stop that another one replaces counts, too: it is cancelled, and would be left behind if it were forgotten.
     A refused change that says that there is no such order is evidence, for one order until a stop is shown again.
     Otherwise stops could be placed without end.
     """
     is_refuted = order.absent_since is not None and not p.missing_stops  # untrusted lists and look-ups set no such time
-    return p.is_lookup_untrusted and order.order is not None and not is_refuted and _is_needed(p, order)
+    return p.is_lookup_untrusted and order.order is not None and not is_refuted and _is_wanted(p, order)
 
 
 def has_unseen_stop(p: PositionState) -> bool:
@@ -279,7 +280,12 @@ def has_unseen_stop(p: PositionState) -> bool:
 def _is_needed(p: PositionState, order: Order) -> bool:
     """Return whether another stop would be placed if this order did not exist."""
     is_spare = order.is_superseded and p.live is not None and p.live.id != order.id
-    return order.purpose == "stop" and order.state is not CANCELLING and not is_spare and not _cancels_all(p)
+    return _is_wanted(p, order) and not is_spare
+
+
+def _is_wanted(p: PositionState, order: Order) -> bool:
+    """Return whether an order is a stop that is not being cancelled."""
+    return order.purpose == "stop" and order.state is not CANCELLING and not _cancels_all(p)
 
 
 def keep(p: PositionState, order: Order) -> None:
