@@ -42,8 +42,9 @@ from trailing.protection.waves.wave import Wave
 
 
 def _replace_rule(patch: pytest.MonkeyPatch, name: str, rule: Callable[[PositionState, float], Any]) -> None:
-    rules = tuple(rule if one.__name__ == name else one for one in next_request.RULES)
-    patch.setattr(next_request, "RULES", rules)
+    for table in ("RULES", "CALM_RULES"):
+        rules = tuple(rule if one.__name__ == name else one for one in getattr(next_request, table))
+        patch.setattr(next_request, table, rules)
 
 
 def _replace_everywhere(patch: pytest.MonkeyPatch, name: str, function: Callable[..., Any]) -> None:
