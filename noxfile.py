@@ -109,7 +109,6 @@ NEWEST_ALONE = (
     "tests/test_private_access.py",
     "tests/test_project.py",
     "tests/cli/test_command_page.py",
-    "tests/deploy/test_deploy_files.py",
     "tests/protection/test_cancelled_anywhere.py",
     "tests/protection/test_cancelled_while_recovering.py",
     "tests/protection/test_entries_cancelled_anywhere.py",

@@ -48,9 +48,10 @@ async def main() -> None:
         nursery.cancel_scope.cancel()
 
 
+failed: list[str] = []
 try:
     trio.run(main)
 except* trailing.TrailingError as errors:
-    sys.exit(
-        "\n".join(map(str, errors.exceptions))
-    )  # one line, and an exit code after which the service is started again
+    failed = [str(error) for error in errors.exceptions]
+if failed:  # not in the `except*`, which puts what is raised there into a group before Python 3.11.4
+    sys.exit("\n".join(failed))  # one line, and an exit code after which the service is started again
