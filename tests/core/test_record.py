@@ -24,12 +24,13 @@ from driver import (
 )
 from msgspec.structs import replace
 
-from trailing.core.evidence import Timing
+from trailing.core.evidence import EMPTY, Timing
 from trailing.core.goals import Close, End, Release
 from trailing.core.inputs import (
     CandleClosed,
     CloseWanted,
     EntryRefused,
+    PositionUpdated,
     ReleaseWanted,
 )
 from trailing.core.model import Percent
@@ -394,3 +395,16 @@ def test_a_record_that_can_not_be_right_is_refused(change: dict[str, Any], messa
     with pytest.raises(UsageError) as caught:
         restored(replace(OLD, **change))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("left", ["0", "0.5"])
+def test_two_lists_end_a_position_after_a_restart_that_fills_had_closed_unless_an_update_left_a_rest(left: str) -> None:
+    driver = waiting()
+    driver.at = 10.0
+    driver.fills("a", "1", status="filled")
+    driver.step(PositionUpdated(D(left), 10.0))
+    after = driver.restarted(at=20.0)
+    for at in (20.5, 20.5 + EMPTY):
+        after.shows(at=at)
+        after.settles()
+    assert after.state.ended is (left == "0")

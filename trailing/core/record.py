@@ -222,6 +222,8 @@ def restore_position(
     p.goal = _goal_of(record)
     if isinstance(p.goal, End) and not p.goal.is_given_up:
         p.exit_reason, p.replaced_by = p.goal.reason, record.replaced_by
+    if not (record.quantity or record.left_open or p.entry):
+        p.flat.note_flat(at, "fill")  # fills have closed all of it, so that two lists decide as before the restart
     p.check_from = p.missed_until = at + timing.read_lag
     derive(p, at)
     if p.unprotected_span is not None:

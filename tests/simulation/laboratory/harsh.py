@@ -99,7 +99,7 @@ class HarshWorld:
         return claim is not None and not claim.is_opened
 
     def had_to_close(self, symbol: str, side: Side) -> bool:
-        """Whether the last update of a position reported it open when the process last requested its close."""
+        """Whether the last report of a position said that it is open when the process last requested its close."""
         return self._process_view.had_to_close(symbol, side)
 
     def explains(self, symbol: str, side: Side, at: float) -> str | None:

@@ -49,7 +49,7 @@ class InvariantMonitor:
         receives_prices: whether the prices of a symbol reach a process that protects a position of it.
         unprotected_error: returns the error of a position that the process lists as unprotected, True if it has no error,
             and False if the process does not list the position.
-        had_to_close: whether the last update of a position reported it open when the process last requested its close.
+        had_to_close: whether the last report of a position said that it is open when the process last requested its close.
         explains: returns the cause of unprotected time since a time at which the process cancelled a stop for an allowed reason.
 
     Attributes:
@@ -222,7 +222,8 @@ class InvariantMonitor:
     def _note_close(self, booking: LogEntry) -> None:
         """Check that a close has its intent, and comes once. A close of unknown outcome is looked up, and not sent again.
 
-        Excuses: the process has to close a position that its last update reports open, if the update of the end comes late;
+        Excuses: the process has to close a position that its last update reports open, if the update of the end comes late, or
+        whose entry it sees filled further after that;
         a position that is open on record, if the process that closed it died before it stored the end; and one that the bot
         has handed in again, after it was closed under another identity.
         """

@@ -17,7 +17,7 @@ from trailing.core.account import PositionReport
 from trailing.core.entry_orders import EntryOrder, EntryRequest
 from trailing.core.model import Fill, Side, Source, StopOrder, Tick
 from trailing.errors import OutcomeUnknown, StopRejected, TrailingError
-from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest, Update
+from trailing.exchanges.port import EntryUpdate, OrderUpdate, PositionUpdate, StopRequest, Update
 from trailing.exchanges.updates import waiting
 from trailing.testing.faults import FaultyExchange, Operation, Script
 
@@ -131,7 +131,9 @@ class MonitoredExchange(FaultyExchange):
     async def place_entry(self, request: EntryRequest) -> EntryOrder:
         if self._process.alive:
             self._requests.note_request("place_entry", request.symbol, request.side, request.quantity)
-        return await super().place_entry(request)
+        order = await super().place_entry(request)
+        self._process_view.note_entry(order)
+        return order
 
     async def cancel_entry(self, symbol: str, client_order_id: str) -> None:
         if self._process.alive:
@@ -141,7 +143,10 @@ class MonitoredExchange(FaultyExchange):
     async def find_entry(self, symbol: str, client_order_id: str) -> EntryOrder | None:
         if self._process.alive:
             self._requests.note_request("find_entry", symbol, client_order_id)
-        return await super().find_entry(symbol, client_order_id)
+        order = await super().find_entry(symbol, client_order_id)
+        if order is not None:
+            self._process_view.note_entry(order)
+        return order
 
     @asynccontextmanager
     async def updates(self) -> AsyncIterator[trio.abc.ReceiveChannel[Update]]:
@@ -162,6 +167,8 @@ class _MonitoredUpdates(trio.abc.ReceiveChannel[Update]):
     def _noted(self, update: Update) -> Update:
         if isinstance(update, (OrderUpdate, PositionUpdate)):
             self._process_view.note_update(update)
+        elif isinstance(update, EntryUpdate):
+            self._process_view.note_entry(update.order)
         return update
 
     async def aclose(self) -> None:

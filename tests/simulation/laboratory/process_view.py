@@ -12,6 +12,7 @@ import msgspec
 import trio
 
 from simulation.laboratory.entry_terms import ATTACHED
+from trailing.core.entry_orders import EntryOrder
 from trailing.core.model import Side, StopOrder
 from trailing.exchanges.paper.transport import LogEntry
 from trailing.exchanges.port import OrderUpdate, PositionUpdate
@@ -37,9 +38,13 @@ class _OfOneProcess:
     ended: set[str] = field(default_factory=set)
     cancelled: set[str] = field(default_factory=set)
     open: set[tuple[str, Side]] = field(default_factory=set)
+    entered: dict[str, Decimal] = field(default_factory=dict)  # the filled quantity of each entry
+    grown: set[tuple[str, Side]] = field(
+        default_factory=set
+    )  # by a fill of the entry, since the last update of the position
     closing: dict[tuple[str, Side], bool] = field(
         default_factory=dict
-    )  # whether the last update reported it open when the close was requested
+    )  # whether the last report of it said that it is open when the close was requested
 
 
 class ProcessView:
@@ -101,8 +106,15 @@ class ProcessView:
         if isinstance(update, PositionUpdate):
             key = (update.symbol, update.side)
             (self._process.open.add if update.quantity else self._process.open.discard)(key)
+            self._process.grown.discard(key)
         elif update.status in {"cancelled", "filled"}:
             self._process.ended.add(update.client_order_id)
+
+    def note_entry(self, order: EntryOrder) -> None:
+        """Take an entry as the process receives it."""
+        if order.filled > self._process.entered.get(order.client_order_id, 0):
+            self._process.entered[order.client_order_id] = order.filled
+            self._process.grown.add((order.symbol, order.side))
 
     def note_cancelled(self, order: StopOrder) -> None:
         """Take a cancellation that the process requests."""
@@ -110,7 +122,8 @@ class ProcessView:
 
     def note_closing(self, symbol: str, side: Side) -> None:
         """Take a close that the process requests."""
-        self._process.closing[symbol, side] = self.received_open(symbol, side)
+        has_grown = (symbol, side) in self._process.grown
+        self._process.closing[symbol, side] = has_grown or self.received_open(symbol, side)
 
     # The conclusions that the process can draw.
 
@@ -147,7 +160,10 @@ class ProcessView:
         return client_order_id in self._process.ended
 
     def had_to_close(self, symbol: str, side: Side) -> bool:
-        """Whether the last update of a position reported it open when the process last requested its close."""
+        """Whether the last report of a position said that it is open when the process last requested its close.
+
+        A report is an update of the position, or one of its entry with a further fill.
+        """
         return self._process.closing.get((symbol, side), False)
 
     def received_open(self, symbol: str, side: Side) -> bool:
