@@ -110,7 +110,7 @@ async def test_the_loss_of_an_owned_file_is_logged_once(path: Path, monkeypatch:
     assert logged == [{"event": "the store's file is lost", "log_level": "error", "error": message}]
 
 
-async def test_on_the_fast_clock_of_a_replay_an_owned_file_is_neither_checked_nor_thought_of_more_often(
+async def test_on_the_fast_clock_of_a_replay_an_owned_file_is_not_checked_more_often_and_its_watch_sleeps(
     path: Path, monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
 ) -> None:
     mock_clock.rate = 10_000.0
