@@ -184,6 +184,25 @@ def test_what_is_entered_beyond_a_stop_that_is_filled_as_a_whole_has_none_until_
     assert not ledger.open[KEY].has_outgrown
 
 
+def test_a_stop_that_the_market_has_filled_while_its_entry_grew_is_not_live_any_more() -> None:
+    ledger = Ledger()
+    stop = msgspec.structs.replace(TIGHT, quantity=D(1))
+    filled = PartEntered(1.0, an_entry("1")), Accepted(1.0, stop), a_fill(TIGHT.client_order_id, quantity="1")
+    ledger.take(a_history(*filled, PartEntered(2.0, an_entry("2")), remaining="1"))
+    assert list(ledger.open[KEY].stops) == []
+    assert len(without_a_stop(ledger, set())) == 1
+    further = a_stop("99", "second"), a_stop("99", "third")
+    events = tuple(Accepted(3.0, one) for one in further)
+    assert ledger.take(a_history(*events, stops=further, remaining="1")) == []
+
+
+def test_a_stop_that_the_exchange_has_cancelled_by_itself_is_not_live_any_more() -> None:
+    ledger = Ledger()
+    ledger.take(a_history(Entered(0.0, POSITION), Accepted(1.0, LOOSE), Accepted(1.0, TIGHT), stops=(LOOSE,)))
+    assert list(ledger.open[KEY].stops) == [LOOSE.client_order_id]
+    assert ledger.take(a_history(Accepted(2.0, a_stop("99", "third")), stops=(LOOSE, a_stop("99", "third")))) == []
+
+
 def test_the_ledger_finds_a_second_entry_of_an_open_position() -> None:
     ledger = Ledger()
     assert list(ledger.note(PartEntered(1.0, an_entry("1")))) == []

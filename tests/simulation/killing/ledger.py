@@ -38,6 +38,12 @@ class LedgerEntry:
         self.has_outgrown: bool = False
         self.filled: Counter[str] = Counter()  # by client order id of a stop
 
+    def keep_stops(self, live: Set[str]) -> None:
+        """Forget the stops that the exchange has filled or cancelled. The others may be looser."""
+        kept = {own: stop for own, stop in self.stops.items() if own in live}
+        if len(kept) < len(self.stops):
+            self.stops, self.last_tightest = kept, None
+
     def __str__(self) -> str:
         return f"{self.position.side} {self.position.symbol} ({self.position.identity})"
 
@@ -75,6 +81,9 @@ class Ledger:
         reported = {(report.symbol, report.side): report.quantity for report in history.positions}
         if reported != {key: entry.remaining for key, entry in self.open.items()}:
             broken.append(f"the ledger differs from the exchange, which reports {reported}")
+        live = {stop.client_order_id for stop in history.stops}
+        for entry in self.open.values():  # no event tells which stops the exchange has cancelled by itself
+            entry.keep_stops(live)
         return broken
 
     def note(self, event: Event) -> Iterable[str]:
@@ -176,7 +185,9 @@ class Ledger:
         before, entry.remaining = entry.remaining, entry.remaining - fill.quantity
         entry.filled[fill.client_order_id] += fill.quantity  # type: ignore[assignment]  # a Counter of quantities
         stop = entry.stops.get(fill.client_order_id)
-        entry.has_outgrown |= stop is not None and entry.filled[fill.client_order_id] >= stop.quantity
+        if stop is not None and entry.filled[fill.client_order_id] >= stop.quantity:
+            entry.has_outgrown = True
+            entry.keep_stops(entry.stops.keys() - {fill.client_order_id})
         broken += _named(entry, never_crossed_zero((before, entry.remaining)))
         if entry.remaining <= 0:
             self.ended += 1
