@@ -55,7 +55,7 @@ INSTALLING = {
     "pip install '.[alerts]'",
     "pip install '.[sweep]'",
     "pip install '.[web]'",
-    "pip install nox",
+    "pip install 'nox[uv]'",
     "pip install --upgrade pip",
     "pip install --editable . --group dev",
 }
