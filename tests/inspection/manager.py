@@ -20,9 +20,8 @@ from trailing.core.model import Side
 from trailing.core.orders import SENT, Order
 from trailing.core.position import PositionState
 from trailing.core.record import save_position
-from trailing.core.refusals import is_irreducible
+from trailing.core.refusals import is_doubtful
 from trailing.core.requests import PlaceStop
-from trailing.core.shown import has_unseen_stop
 from trailing.events import Event
 from trailing.exchanges.port import Update
 from trailing.protection.position_task import PositionTask
@@ -282,7 +281,7 @@ class Inspection:
         supervision = self.supervision
         states = (task.state for task in supervision.registry.all())
         waiting = (task.state for task in supervision.registry.waiting())
-        doubted = (state for state in states if is_irreducible(state) or has_unseen_stop(state))
+        doubted = (state for state in states if is_doubtful(state))
         positions = (state.position for state in (*waiting, *doubted))
         return {(position.symbol, position.side) for position in positions} | supervision.given_up.listed.keys()
 

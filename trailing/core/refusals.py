@@ -76,6 +76,11 @@ def is_irreducible(p: PositionState) -> bool:
     return refusal is not None and refusal.is_told and p.may_be_open
 
 
+def is_doubtful(p: PositionState) -> bool:
+    """Return whether a position can't rely on its stop: it can't be reduced, or nothing shows the stop."""
+    return is_irreducible(p) or has_unseen_stop(p)
+
+
 def trouble(p: PositionState) -> Exception | None:
     """Return why a position has no stop, can't be closed, or has a stop that the exchange does not show.
 

@@ -20,8 +20,7 @@ from trailing.core.native import check_native_market
 from trailing.core.plan import TrailPlan
 from trailing.core.position import PositionState
 from trailing.core.ratchet import Ratchet
-from trailing.core.refusals import is_irreducible, trouble
-from trailing.core.shown import has_unseen_stop
+from trailing.core.refusals import is_doubtful, trouble
 from trailing.errors import UsageError
 from trailing.protection.account_reader import AT_ONCE, AccountReader, step_in_turns
 from trailing.protection.effects import EffectPublisher
@@ -194,7 +193,7 @@ class Supervision:
         listed = dict(self.given_up.listed)
         for task in (*self.registry.all(), *self.registry.waiting()):
             state = task.state
-            if task.is_waiting or _is_bare(state) or is_irreducible(state) or has_unseen_stop(state):
+            if task.is_waiting or _is_bare(state) or is_doubtful(state):
                 position = state.position
                 listed[position.symbol, position.side] = Unprotected(position, state.state.value, trouble(state))
             elif state.replaced_by is not None:  # while its own last orders are still being cancelled
