@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import pytest
@@ -86,6 +86,47 @@ async def test_fm49_an_answer_that_came_during_a_stretch_of_work_counts(autojump
             nursery.start_soon(work_late)
             await journal.write(AddIntent(sample_intent("t1")), within=WAIT)
             nursery.cancel_scope.cancel()
+
+
+class Pause:
+    """Pauses the process for five seconds at one reading of the clock, counted from 1, as the operating system may."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._read, self._readings, self._at = MockClock.current_time, 0, 0
+        monkeypatch.setattr(MockClock, "current_time", lambda clock: self._current_time(clock))  # noqa: PLW0108 - binds the clock
+
+    def _current_time(self, clock: MockClock) -> float:
+        self._readings += 1
+        if self._readings == self._at:
+            clock.jump(5.0)
+        return self._read(clock)
+
+    def run(self, main: Callable[[], Awaitable[None]], *, at: int) -> int:
+        """Run a program with the pause at this reading; 0: without one. Returns how often it has read the clock."""
+        self._readings, self._at = 0, at
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+        return self._readings
+
+
+@pytest.mark.parametrize("store_seconds", [0.0, 0.005, 0.5])
+def test_fm49_a_pause_of_the_process_ends_no_waiting_wherever_it_comes(
+    store_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def write_three() -> None:
+        store = SlowStore()
+        store.seconds = store_seconds
+        async with trio.open_nursery() as nursery:
+            journal = await open_journal(store, nursery)
+            for number in range(3):
+                await journal.write(AddIntent(sample_intent(f"t{number}")), within=WAIT)
+                await trio.sleep(0.1)
+            nursery.cancel_scope.cancel()
+
+    pause = Pause(monkeypatch)
+    readings = pause.run(write_three, at=0)
+    assert readings > 50
+    for at in range(1, readings):
+        pause.run(write_three, at=at)
 
 
 async def test_a_store_that_does_not_answer_is_waited_for_as_long_as_the_loop_waits(

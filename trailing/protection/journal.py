@@ -183,7 +183,7 @@ class Journal:
         Only time in which the store could have answered counts. While the event loop runs other tasks, an answer that has arrived
         waits, and so does this task. Therefore the time by which this task wakes late postpones the end of every wait.
         """
-        tick = _SHORTEST_TICK
+        now, tick = self._timed_since, _SHORTEST_TICK
         while True:
             while self._timed and self._timed[0][2].is_answered:
                 heappop(self._timed)
@@ -193,12 +193,16 @@ class Journal:
                 wakes_at = self._timed_since
             else:
                 ends_at, _, unit = self._timed[0]
-                wakes_at = min(ends_at + self._loop_busy, trio.current_time() + tick)
+                wakes_at = min(ends_at + self._loop_busy, now + tick)
                 await trio.sleep_until(wakes_at)
                 if wakes_at == ends_at + self._loop_busy:
-                    await trio.lowlevel.checkpoint()  # an answer that has just arrived is passed on first
+                    is_late = trio.current_time() > wakes_at  # an answer that arrived meanwhile is passed on first
+                    await trio.sleep(_SHORTEST_TICK if is_late else 0)
                     unit.answer(StoreError("not written within journal_wait; still queued, may yet be written"))
-            late = trio.current_time() - wakes_at
+            now = (
+                trio.current_time()
+            )  # read once, so that a pause of the process at any place makes the next wake-up late
+            late = now - wakes_at
             self._loop_busy += late
             tick = _SHORTEST_TICK if late > _SHORTEST_TICK else min(2 * tick, _LONGEST_TICK)
 
@@ -253,10 +257,11 @@ class Journal:
         self._written.handed_in += len(entries)
         self._work.set()
         if within < math.inf:
-            ends_at = trio.current_time() - self._loop_busy + max(within, _SHORTEST_TICK)
+            now = trio.current_time()
+            ends_at = now - self._loop_busy + max(within, _SHORTEST_TICK)
             heappush(self._timed, (ends_at, self._written.handed_in, unit))
             if not self._timed_came.is_set():
-                self._timed_since = trio.current_time()
+                self._timed_since = now
                 self._timed_came.set()
 
     def post(self, *entries: AppendEvent) -> None:
