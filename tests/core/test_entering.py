@@ -203,7 +203,22 @@ def test_an_entry_of_unknown_outcome_is_looked_up_and_never_sent_again() -> None
     driver.at = 4.0
     assert driver.begins() == FindEntry("e")
     driver.answers(None)
+    assert (driver.state.ended, driver.wants()) == (False, 5.0)  # a list may show what was filled
+    driver.shows(at=4.5)
+    driver.at = 5.0
+    assert driver.begins() == FindEntry("e")
+    driver.answers(None)
     assert (driver.state.ended, driver.alarms) == (True, [])
+
+
+def test_an_entry_that_look_ups_do_not_show_counts_as_filled_if_a_list_shows_its_position() -> None:
+    driver = entering()
+    driver.fails(OutcomeUnknown("lost"))
+    driver.begins()
+    driver.answers(None)
+    driver.shows(a_report("1.5", "99"), at=1.0)
+    assert driver.state.quantity == D("1.5")
+    assert (driver.state.position.entry_price, driver.state.is_unprotected) == (D(99), True)
 
 
 def test_an_entry_of_unknown_outcome_that_was_filled_is_protected() -> None:
@@ -258,6 +273,7 @@ def test_an_acknowledged_entry_that_is_not_found_twice_ends_with_an_alarm() -> N
     driver.step(CheckWanted())
     driver.begins()
     driver.answers(None)
+    driver.shows(at=0.2)
     driver.at = 0.25
     driver.begins()
     driver.answers(None)

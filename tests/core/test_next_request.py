@@ -894,6 +894,7 @@ def test_nothing_is_wanted_while_a_request_is_under_way_or_after_the_end() -> No
     driver.answers(driver.executes())
     driver.step(ReleaseWanted(cancel_stop=False))
     driver.shows_all()
+    assert driver.does() == CancelStop("a", "another stop of its position counts")
     assert driver.state.ended
     assert driver.wants() == math.inf
 

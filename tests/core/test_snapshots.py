@@ -342,6 +342,23 @@ def test_fm64_a_list_of_stops_that_is_not_whole_proves_no_absence() -> None:
     assert driver.stop_price == D(98)
 
 
+def test_fm64_a_stop_that_lists_do_not_show_is_looked_up_at_last_if_they_stay_incomplete() -> None:
+    driver = resting()
+    for at in (10.0, 200.0, 309.0):
+        driver.shows(a_report(), at=at, shows_all_stops=False)
+        assert driver.wants(at) == NEVER
+    driver.shows(a_report(), at=310.0, shows_all_stops=False)
+    assert driver.wants(310.0) == FindOrder("a")
+
+
+def test_fm64_an_order_of_unknown_outcome_is_looked_up_as_before_if_the_list_is_incomplete() -> None:
+    driver = opening(timing=TIMING)
+    driver.fails(OutcomeUnknown("lost"))
+    before = driver.row("a")
+    driver.shows(a_report(), at=500.0, shows_all_stops=False)
+    assert driver.row("a") == before
+
+
 def test_fm64_a_stop_that_is_listed_twice_exists_and_its_figures_stay() -> None:
     driver = resting()
     driver.shows(a_report(), at=10.0)

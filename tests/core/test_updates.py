@@ -244,8 +244,8 @@ def test_fills_of_orders_that_are_not_its_own_are_none_of_its_business() -> None
 
 def test_only_the_last_orders_that_ended_are_remembered() -> None:
     driver = waiting()
-    for name in "abcdefghijklmnopqrst":
-        driver.cancels(name)
+    for number, name in enumerate("abcdefghijklmnopqrst"):
+        driver.cancels(name, at=10.0 * number)
         driver.does()
     assert "".join(driver.state.ended_orders) == "efghijklmnopqrst"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from driver import ELSEWHERE, NO_LAG, TIMING, D, a_candle, a_report, a_stop, opening, unprotected, waiting
 
-from trailing.core.goals import PROTECT, Close
+from trailing.core.goals import PROTECT, Close, Release
 from trailing.core.inputs import (
     CandleClosed,
     CheckWanted,
@@ -27,7 +27,7 @@ from trailing.core.inputs import (
 )
 from trailing.core.model import Percent
 from trailing.core.next_request import NEVER
-from trailing.core.requests import CancelStop, ClosePosition, PlaceStop
+from trailing.core.requests import CancelStop, ClosePosition, FindOrder, PlaceStop
 from trailing.core.rules import Callback
 from trailing.core.states import State
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, StopRejected, UsageError
@@ -98,6 +98,23 @@ def test_releasing_with_its_stop_cancels_that_first() -> None:
     assert driver.last(PositionReleased) == {"stop_is_live": False}
 
 
+def test_a_release_replaces_a_close_by_software_that_is_not_under_way() -> None:
+    driver = unprotected(on_unprotected="close")
+    driver.shows_all()
+    assert isinstance(driver.wants(), ClosePosition)
+    driver.step(ReleaseWanted(cancel_stop=False))
+    assert driver.state.goal == Release(cancel_stop=False)
+
+
+def test_a_release_that_waits_for_a_close_by_software_is_stored() -> None:
+    driver = unprotected(on_unprotected="close")
+    driver.shows_all()
+    assert isinstance(driver.begins(), ClosePosition)
+    driver.step(ReleaseWanted(cancel_stop=True))
+    assert isinstance(driver.state.goal, Close)
+    assert driver.restarted(0.0).state.goal == Release(cancel_stop=True)
+
+
 def test_a_release_waits_for_the_request_under_way_and_for_what_is_unknown() -> None:
     driver = waiting(timing=TIMING)
     driver.sees("102", at=10.0)
@@ -107,7 +124,9 @@ def test_a_release_waits_for_the_request_under_way_and_for_what_is_unknown() -> 
     driver.executes()
     driver.answers(error=OutcomeUnknown("?"))
     assert not driver.state.ended
-    driver.does()
+    assert driver.does() == FindOrder("b")
+    assert not driver.state.ended
+    assert driver.does() == CancelStop("a", "another stop of its position counts")
     assert driver.state.ended
 
 

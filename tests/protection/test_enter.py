@@ -27,7 +27,7 @@ from trailing.errors import (
 from trailing.events import EntryEnded, EntryFilled, EntryPlaced
 from trailing.protection.waves.entry_outcomes import EntryOutcome
 from trailing.stores.port import AddIntent, Intent
-from trailing.testing import At, Fails, Hangs, Refuses, ReplyLost
+from trailing.testing import At, Fails, Hangs, Refuses, ReplyLost, Unreachable
 
 D = Decimal
 
@@ -706,3 +706,21 @@ async def test_a_position_that_was_entered_is_resumed_like_any_other(autojump_cl
 def test_every_outcome_names_its_symbol_and_side() -> None:
     outcome: EntryOutcome = NotEntered(entry=an_entry(), elapsed=0.0, reason="bug", error=ValueError("?"))
     assert (outcome.symbol, outcome.side, outcome.unprotected_time.total) == (SYMBOL, "long", 0.0)
+
+
+async def test_the_clock_of_the_exchange_does_not_use_up_the_time_in_which_a_stop_is_tried_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(with_manager=False) as world:
+        world.started -= 600  # the clock of the exchange is ten minutes behind ours
+        async with open_listened(world) as manager:
+            world.feed("100")
+            until = trio.current_time() + 8
+            world.inject(
+                lambda operation, *_: (
+                    Unreachable() if operation == "place_stop" and trio.current_time() < until else None
+                )
+            )
+            outcome = await manager.enter(Entry(SYMBOL, "long", D("1.5")), deadline=5.0)
+            await trio.sleep(60)  # `retry_for` is 300 s
+            assert world.paper.actual(SYMBOL)[0], f"given up after {outcome.elapsed:.0f} s: {outcome}"

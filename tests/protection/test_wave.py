@@ -673,3 +673,21 @@ async def test_a_position_that_is_handed_in_again_while_its_end_is_read_is_not_p
         assert manager.unprotected() == {}
         loaded = await world.load()
         assert (loaded.stops, loaded.intents) == ((), ())
+
+
+async def test_a_position_that_is_reduced_by_hand_while_it_is_opened_keeps_its_live_stop(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    slow = {"place_stop": 1.0, "positions": 1.2, "open_stops": 1.2}
+    async with open_world(latency=lambda operation, _: slow.get(operation, 0.0)) as world:
+        await world.enter(a_position())
+        async with trio.open_nursery() as nursery:
+
+            async def protect() -> None:
+                await world.running.protect(a_position(), deadline=10.0)
+
+            nursery.start_soon(protect)
+            await trio.sleep(0.55)  # its stop is booked, and the list is read a moment later
+            world.paper.reduce(*BTC, D("0.5"))  # a take-profit; the exchange pushes the position
+        await trio.sleep(100)
+        assert world.paper.actual(SYMBOL)[0], world.running.unprotected()

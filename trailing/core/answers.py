@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from msgspec.structs import replace
 
-from trailing.core import entering, shown
+from trailing.core import endings, entering, shown
 from trailing.core.endings import count_closed, note_all_filled, note_cut_short, refuse_entry, take_off, tell_backfilled
 from trailing.core.entry_checks import check_entry, check_side
 from trailing.core.gaps import BAR, READ_AGAIN
-from trailing.core.goals import PROTECT, Close
+from trailing.core.goals import Close
 from trailing.core.inputs import Answered, Backfill, Begun, Sent
 from trailing.core.model import Fill, StopOrder, Tick
 from trailing.core.orders import INTENDED, LIVE, Order
@@ -162,10 +162,12 @@ def on_answered(p: PositionState, answered: Answered, at: float) -> None:
     if error is None:
         if was_sent:
             note_accepted(p, request.kind)
-            if not isinstance(request, TakeDownStop):  # the move ends only when the new stop is placed
-                p.back_offs.pop(request.kind, None)
+            before = p.back_offs.get(request.kind)
             _note_success(p, request, at)
             _ANSWERED[type(request)](p, request, order, answered.result, at)
+            # A move ends only when its new stop is placed. An answer that is doubted has its own back-off.
+            if p.back_offs.get(request.kind) is before and not isinstance(request, TakeDownStop):
+                p.back_offs.pop(request.kind, None)
         return
     fail(p, request, error, at, answered.spread)
     if was_sent:
@@ -301,8 +303,8 @@ def _close_failed(p: PositionState, request: ClosePosition, order: Order | None,
         p.want_snapshot(order.sent_at + p.timing.request_validity)
         return
     p.change(order, "refused", at)
-    if isinstance(p.goal, Close) and p.goal.is_revocable and not isinstance(error, NothingToReduce):
-        p.goal = PROTECT
+    if not isinstance(error, NothingToReduce):
+        endings.revoke_close(p)
 
 
 # The exchange's own trailing order.

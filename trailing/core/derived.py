@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from trailing.core.endings import apply_policy, tell_end
+from trailing.core.endings import apply_policy, owes_stop, revoke_close, tell_end
 from trailing.core.entries import NOTHING_ENTERED
-from trailing.core.goals import End, Protect, Release
+from trailing.core.goals import Close, End, Protect, Release
 from trailing.core.orders import CANCELLING, Order, counts_before
 from trailing.core.prices import is_crossed, is_tighter
-from trailing.core.requests import FindOrder
+from trailing.core.requests import ClosePosition, FindOrder
 from trailing.core.shown import drop_late_native
 from trailing.core.unread_fills import wanted_read
 from trailing.unprotected import UnprotectedSpan
@@ -33,6 +33,8 @@ def derive(p: PositionState, at: float) -> None:
         p.aim(End(NOTHING_ENTERED))
     if p.unprotected_span is not None:
         apply_policy(p, at)
+    elif isinstance(p.goal, Close) and p.goal.is_for_lack and p.live is not None and not _is_closing(p):
+        revoke_close(p)
     if not isinstance(p.goal, Protect):
         _derive_end(p, at)
         _derive_unprotected_time(p, at)
@@ -46,6 +48,10 @@ def derive(p: PositionState, at: float) -> None:
         and p.native_task is None
         and p.gap is None
     )
+
+
+def _is_closing(p: PositionState) -> bool:
+    return p.exit_sent or isinstance(p.request, ClosePosition)
 
 
 def derive_from_price(p: PositionState, at: float) -> None:
@@ -104,8 +110,9 @@ def _derive_end(p: PositionState, at: float) -> None:
     elif isinstance(goal, Release):
         is_undecided = p.check_from < math.inf or (p.flat.is_said and p.again_at < math.inf)
         settled = p.request is None and not (is_undecided or p.has_unknown or p.exit_sent or p.is_entering)
-        exists = any(order.exists for order in p.orders.values())
-        p.ended = settled and not (goal.cancel_stop and exists)
+        stops = sum(order.exists for order in p.orders.values() if goal.cancel_stop or order.purpose == "stop")
+        is_left = stops > 0 if goal.cancel_stop else stops > 1 or owes_stop(p)
+        p.ended = settled and not is_left
     if p.ended:
         tell_end(p, at)
 

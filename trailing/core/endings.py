@@ -43,13 +43,24 @@ def give_up(p: PositionState, error: Exception | None) -> None:
     tell_failure(p, p.error)
 
 
+def revoke_close(p: PositionState) -> None:
+    """Take back a close that software has decided on. Another goal stays as it is."""
+    if isinstance(p.goal, Close) and p.goal.is_revocable:
+        p.goal = p.goal.otherwise
+
+
+def owes_stop(p: PositionState) -> bool:
+    """Return whether a move has cancelled the stop of a position, and the next stop was not refused yet."""
+    return p.taken_down is not None and p.is_unprotected and "place" not in p.back_offs
+
+
 def gives_up_at(p: PositionState) -> float:
     """Return when the plan's policy for a position without a stop is due. Infinite: it is not."""
     span = p.unprotected_span
     if p.is_opening or span is None or not isinstance(p.goal, Protect) or not p.quantity:
         return math.inf
-    if p.taken_down is not None and "place" not in p.back_offs:
-        return math.inf  # inside a move, whose next stop was not tried yet
+    if owes_stop(p):
+        return math.inf
     return span.since + (p.plan.retry_for if p.plan.on_unprotected == "retry" else 0.0)
 
 
@@ -87,7 +98,7 @@ def apply_policy(p: PositionState, at: float) -> None:
     if not p.coverable:
         p.aim(Close("what is left is too small for a stop", is_revocable=True))
     elif plan.on_unprotected == "close" or (plan.on_unprotected == "retry" and plan.retry_then == "close"):
-        p.aim(Close("no stop could be placed", is_revocable=True))
+        p.aim(Close("no stop could be placed", is_revocable=True, is_for_lack=True))
     else:
         give_up(p, p.error)
 
@@ -108,8 +119,11 @@ def end_flat(p: PositionState, *, replaced_by: PositionReport | None = None) -> 
     if replaced_by is not None:
         reason = "closed, and another position has taken its place"
         p.replaced_by = replaced_by
-        what = f"{replaced_by.quantity} at {replaced_by.entry_price}"
-        p.alarm("another position has taken the place of one that is protected", what)
+        detail = f"{replaced_by.quantity} {replaced_by.side} at {replaced_by.entry_price}"
+        if replaced_by.side == p.position.side:
+            p.alarm("another position has taken the place of one that is protected", detail)
+        else:
+            p.alarm("the position was flipped", detail)
     p.exit_reason = reason
     p.quantity = Decimal(0)
     p.aim(End(reason))

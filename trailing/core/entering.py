@@ -109,22 +109,31 @@ def cancel_failed(p: PositionState, request: CancelEntry, row: Order | None, err
 
 
 def found(p: PositionState, request: FindEntry, row: Order | None, result: EntryOrder | None, at: float) -> None:
-    """Apply the answer to a look-up of the entry."""
+    """Apply the answer to a look-up of the entry.
+
+    Its absence is confirmed by two look-ups and by a snapshot that was requested after the first one and when the entry
+    could not be executed any more.
+    """
     if result is not None:
         show(p, result, at, asked_at=p.sent_at)
         return
     if row is None:
         return
+    executable_until = row.sent_at + p.timing.request_validity if row.state is SENT else -math.inf
     verdict = judge_absence(
         row.absent_since,
         asked_at=p.sent_at,
         answered_at=at,
         lag=p.timing.orders_read_lag,
         changed_at=row.changed_at,
-        executable_until=row.sent_at + p.timing.request_validity if row.state is SENT else -math.inf,
+        executable_until=executable_until,
     )
     if not verdict.confirmed:
         p.entry_row = replace(row, absent_since=verdict.since, find_at=verdict.again_at)
+        p.want_snapshot(max(at, executable_until))
+        return
+    if p.check_from < math.inf:
+        p.entry_row = replace(row, absent_since=verdict.since, find_at=at + LOOK_AGAIN)
         return
     if row.state is not SENT:
         p.alarm("an entry that was acknowledged is not found", row.id)
@@ -200,12 +209,13 @@ def look_up(p: PositionState, at: float) -> None:
 def note_listed(p: PositionState, quantity: Decimal, price: Decimal, at: float) -> None:
     """Take a larger position than known in a list, while the entry may be filled.
 
-    The entry is looked up. If that fails again and again, the list counts.
+    The entry is looked up. If that fails again and again, or did not show it, the list counts.
     """
     look_up(p, at)
-    finding = p.back_offs.get("find")
+    finding, row = p.back_offs.get("find"), p.entry_row
     entry, more = _entry(p), quantity - p.quantity
-    if finding is None or finding.failures < LISTS_COUNT_AFTER or p.entry_row is None:
+    fails = finding is not None and finding.failures >= LISTS_COUNT_AFTER
+    if row is None or not (fails or row.absent_since is not None):
         return
     entered = min(entry.quantity, entry.entered + more)
     if entered > entry.entered:
@@ -272,7 +282,9 @@ def _filled_at(p: PositionState, time: datetime | None, at: float) -> float:
     """Return the first fill's time on the running clock: by the exchange's clock, within what is possible."""
     if time is None:
         return at
-    return min(at, p.claimed_at + (time - _entry(p).handed_in).total_seconds())
+    row = p.entry_row
+    sent_at = -math.inf if row is None or row.is_restored else row.sent_at
+    return min(at, max(sent_at, p.claimed_at + (time - _entry(p).handed_in).total_seconds()))
 
 
 def _settle(p: PositionState, reason: str, at: float) -> None:

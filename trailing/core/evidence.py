@@ -12,7 +12,8 @@ without an entry confirm its absence:
     `CONFIRMING_SNAPSHOTS` snapshots do not list it, and none lists it. The reason is that lists stay empty, or lose an
     entry, for seconds, and again a minute later. If one of the snapshots lists a stop of ours, `CONTRADICTED` seconds
     and twice as many snapshots are needed, because most stops end with their position.
-5.  A list that could not be read in full proves no absence.
+5.  A list that could not be read in full proves no absence. If fills have closed all of a position, or an update says
+    so, such lists count as if no message said it.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ LIST_RECHECK: Final = 5.0
 
 LISTS_ALONE_UNTOLD: Final = 10.0
 """The same for a stop that the exchange has never reported. Two snapshots suffice, so that another stop is not late."""
+
+INCOMPLETE_FOR: Final = 300.0
+"""Seconds after which a stop that incomplete lists do not show is looked up, and again so long after. One that is empty by
+mistake for two minutes has no position look its stop up."""
 
 LOOKED_FOR_AT_ONCE: Final = 15.0
 """Seconds after its acknowledgement in which a first answer without a stop says that the answers are wrong.
@@ -231,6 +236,7 @@ class FlatEvidence:
         is_empty: bool,
         has_stop: bool,
         is_closing: bool = False,
+        is_partial: bool = False,
     ) -> Verdict:
         """Weigh a snapshot that does not list the position.
 
@@ -238,9 +244,11 @@ class FlatEvidence:
             is_empty: whether it lists no position at all.
             has_stop: whether it lists a stop of ours for the position. It contradicts a refusal, and the list itself.
             is_closing: whether we close the position, so that its stop may be left over.
+            is_partial: whether it could not be read in full. Fills or an update say that nothing is open then, and
+                count as no message all the same.
         """
         is_evidence = self._said not in (None, "nothing to reduce")
-        is_said = is_evidence and not (self._is_contradicted or (self._said == "refusal" and has_stop))
+        is_said = is_evidence and not (is_partial or self._is_contradicted or (self._said == "refusal" and has_stop))
         is_contradicted = (has_stop or self._has_stop) and not (is_evidence or is_closing)
         apart = CONTRADICTED if is_contradicted else UNANNOUNCED
         if is_said:

@@ -1,11 +1,14 @@
 """The goals of a position. A goal replaces only goals of a lower rank.
 
-`Protect` is the exception, because it can replace a `Close`:
+A `Close` is the exception. A revocable one is revoked, so that its `otherwise` replaces it:
 
--   a revocable one whose request was certainly not executed;
--   a revocable one of unknown outcome, if a snapshot lists the position when the request can't be executed any more;
--   a revocable one without a request under way, when the plan is replaced;
--   any one, when a position that was closed is open again.
+-   when its request was certainly not executed;
+-   when its request has an unknown outcome, and a snapshot lists the position after the request can't be executed any
+    more;
+-   when the plan is replaced, or the position is released, while no request is under way;
+-   when it was decided because no stop could be placed, and a stop is live.
+
+`Protect` replaces any `Close` when a position that was closed is open again.
 """
 
 from __future__ import annotations
@@ -40,12 +43,16 @@ class Close(msgspec.Struct, frozen=True, gc=False):
         reason: as in `ExitStarted`.
         is_revocable: whether software decided it, and goes on protecting if the exchange refuses. Otherwise the owner
             decided it.
+        is_for_lack: whether software decided it because no stop could be placed.
+        otherwise: the goal if it is revoked.
     """
 
     rank: ClassVar[int] = 2
 
     reason: str
     is_revocable: bool
+    is_for_lack: bool = False
+    otherwise: Protect | Release = Protect()
 
 
 class End(msgspec.Struct, frozen=True, gc=False):

@@ -9,6 +9,7 @@ from trailing.core.account import PositionReport
 from trailing.core.goals import Close
 from trailing.core.model import StopOrder
 from trailing.core.orders import SENT, Order, counts_before
+from trailing.core.prices import is_within
 
 if TYPE_CHECKING:
     from trailing.core.position import PositionState
@@ -26,7 +27,8 @@ def identify(p: PositionState, report: PositionReport, listed: dict[str, StopOrd
     """Return whether a report is about the protected position.
 
     Another entry price means another position, or that a person has added to this one. A live stop of ours tells the
-    two apart, because a stop ends with its position.
+    two apart, because a stop ends with its position. As long as no price was reported, any counts as the one that was
+    handed in if it is within the plan's `max_entry_gap`.
 
     Args:
         listed: our stops for the key in the same snapshot, by client order id.
@@ -39,7 +41,8 @@ def identify(p: PositionState, report: PositionReport, listed: dict[str, StopOrd
     is_plain_listed = any(order.callback is None for order in listed.values())
     has_stop = is_plain_listed if counting is None else counting.id in listed
     is_settled = _is_doubted_stop_gone(p) or _is_successor(p, report)
-    was_reported = p.reported_entry is not None or p.successor is not None
+    is_near = is_within(p.position.entry_price, report.entry_price, p.plan.max_entry_gap)
+    was_reported = p.reported_entry is not None or p.successor is not None or not is_near
     if was_reported and not (has_stop or counting is None or is_settled):
         return "doubted"  # the stop may be gone, or the list of stops may be incomplete
     if is_settled:

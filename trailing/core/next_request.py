@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from trailing.core.endings import gives_up_at, policy_due_at
+from trailing.core.endings import gives_up_at, owes_stop, policy_due_at
 from trailing.core.goals import Close, End, Protect, Release
 from trailing.core.native import native_terms
 from trailing.core.orders import INTENDED, LIVE, Order
@@ -46,8 +46,8 @@ NEVER: Final = math.inf
 """No request is wanted before an input changes the state."""
 
 CHECK_FIRST: Final = 15.0
-"""Seconds, beyond the read lag, for which an exit by software waits for a snapshot that shows the position, after
-something may have been missed. Lists were seen to leave entries out for up to 10 s, and a snapshot takes its time after
+"""Seconds, beyond the read lag, for which an exit waits for a snapshot that shows the position, after something may
+have been missed. Lists were seen to leave entries out for up to 10 s, and a snapshot takes its time after
 an outage."""
 
 Wanted: TypeAlias = Request | float | None
@@ -123,8 +123,7 @@ def close(p: PositionState, at: float) -> Wanted:
         return None
     if p.flat.is_said and p.snapshot_at < NEVER:
         return None  # the exchange says that nothing is left; a snapshot decides, so that no other position is closed
-    request = ClosePosition(p.quantity, p.goal.reason)
-    return _first_checked(p, at, request) if p.goal.is_revocable else request
+    return _first_checked(p, at, ClosePosition(p.quantity, p.goal.reason))
 
 
 def cancel_entry(p: PositionState, at: float) -> Wanted:
@@ -169,9 +168,8 @@ def _confirm_crossing(p: PositionState, at: float) -> Wanted:
 def _first_checked(p: PositionState, at: float, request: Request) -> Wanted:
     """Return the request, or the time until which it waits for a snapshot.
 
-    After something may have been missed, an exit by software waits for a snapshot that shows the position, because its
-    stop may have been filled and another position entered. If there is a sign of another position, only a snapshot
-    decides.
+    After something may have been missed, an exit waits for a snapshot that shows the position, because its stop may
+    have been filled and another position entered. If there is a sign of another position, only a snapshot decides.
     """
     if _may_be_another(p):
         return NEVER
@@ -195,10 +193,12 @@ def find_unknown(p: PositionState, at: float) -> Wanted:
 def cover(p: PositionState, at: float) -> Wanted:
     """Place the tightest possible stop behind a position that has none.
 
-    A position whose close failed gets a stop as well, until the close is tried again.
+    A position whose close failed gets a stop as well, until the close is tried again. So does one that is given back
+    with its stop, inside a move.
     """
     goal = p.goal
-    if not (isinstance(goal, Protect) or (isinstance(goal, Close) and "close" in p.back_offs)):
+    is_left_bare = (isinstance(goal, Close) and "close" in p.back_offs) or (isinstance(goal, Release) and owes_stop(p))
+    if not (isinstance(goal, Protect) or is_left_bare):
         return None
     if p.is_covered or p.has_unknown or not p.quantity or not p.coverable:
         return None
@@ -253,7 +253,7 @@ def move(p: PositionState, at: float) -> Wanted:
     Pacing can delay a tighter price. Another quantity is never delayed by pacing.
     """
     live = p.live
-    if not isinstance(p.goal, Protect) or live is None or p.has_unknown or p.is_frozen or _may_be_another(p):
+    if not isinstance(p.goal, Protect) or live is None or p.has_unknown or _may_be_another(p):
         return None
     coverable, target = p.coverable, p.target
     if live.state is not LIVE or not _is_sure(live) or not coverable:
@@ -263,9 +263,11 @@ def move(p: PositionState, at: float) -> Wanted:
     assert live.order is not None
     if live.order.price == target and not is_other_size:
         return None  # the usual case
+    if p.is_frozen and not is_other_size:
+        return None
     # While the exchange trails, the price of the plain stop changes only if a person loosened it.
     price = (p.floor or standing(p, live)) if p.is_trailed_by_exchange else reachable_target(p)
-    wait = pacing_wait(p, live, price, at)
+    wait = None if p.is_frozen else pacing_wait(p, live, price, at)
     rests = wait is None or wait > 0.0 or is_crossed(p.position.side, p.ratchet.last, price)
     if rests or (is_other_size and price == p.refused_stop):
         if not is_other_size:

@@ -113,6 +113,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
         is_restored: it comes from the store, and the exchange has not shown it since.
         is_superseded: another stop of its position counts, as long as there is one.
         has_unread: it has ended, and updates may not have reported all of its executions.
+        is_echoed: an update has shown it since our last change of it.
     """
 
     id: str
@@ -138,6 +139,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     is_restored: bool = False
     is_superseded: bool = False
     has_unread: bool = False
+    is_echoed: bool = False
 
     def after(self, event: str, **changes: object) -> Order | None:
         """Return this order after an event of `ORDER_EVENTS`, with other changes of its fields.

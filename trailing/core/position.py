@@ -63,7 +63,7 @@ class PositionState:
         native_task: the next action on the trailing order, ``"place"``, ``"withdraw"`` or ``"replace"``; or None.
         replaced_by: another position that is open in its place and is not protected; or None.
         request: the request under way, or None; `request_id`: its order; `is_sent`, `sent_at`: if and when it left.
-        back_offs: the back-offs, by kind of request.
+        back_offs: the back-offs, by kind of request; `short_lived`: that of stops that ended soon after their placing.
         moved_at: when the last acknowledged move was sent; None: there was none.
         crossed_at: when the price crossed both the live stop and the plan's; None: it has not.
         would_trigger: the exchange said that the price is beyond a wanted stop; `refused_stop`: the price refused last.
@@ -127,6 +127,7 @@ class PositionState:
     is_sent: bool = False
     sent_at: float = -math.inf
     back_offs: dict[Kind, BackOff] = field(default_factory=dict)
+    short_lived: BackOff | None = None
     moved_at: float | None = None
     crossed_at: float | None = None
     would_trigger: bool = False

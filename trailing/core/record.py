@@ -138,9 +138,10 @@ def save_position(
     if live is not None and live.order is not None:
         stops.append(live.order)
     goal = p.goal
+    released = goal.otherwise if isinstance(goal, Close) else goal
     release: Literal["keep stop", "cancel stop"] | None = None
-    if isinstance(goal, Release):
-        release = "cancel stop" if goal.cancel_stop else "keep stop"
+    if isinstance(released, Release):
+        release = "cancel stop" if released.cancel_stop else "keep stop"
     return StopRecord(
         position=p.position,
         plan=ratchet.plan.encoded,
@@ -244,7 +245,8 @@ def _restore_orders(
             p.raise_floor(order.price)
     for intent in intended:
         if intent.purpose == "entry":
-            p.entry_row = Order(intent.id, "entry", SENT, intent.price, intent.quantity, sent_at=at, find_at=at)
+            row = Order(intent.id, "entry", SENT, intent.price, intent.quantity, sent_at=at, find_at=at)
+            p.entry_row = replace(row, is_restored=True)
             continue
         known = p.orders.get(intent.id)
         if known is not None:

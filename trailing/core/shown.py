@@ -14,6 +14,7 @@ from trailing.core.model import Percent, StopOrder
 from trailing.core.native import native_terms
 from trailing.core.orders import CANCELLING, CHANGING, LIVE, SENT, Order, Purpose
 from trailing.core.prices import IS_AHEAD, is_crossed, is_tighter, is_within
+from trailing.core.retries import back_off
 from trailing.errors import StopRejected
 from trailing.events import NativeTrailingBegan, NativeTrailingEnded, StopGone, StopMoved, StopOpened
 from trailing.unprotected import UnprotectedTime
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from trailing.core.position import PositionState
 
 _ZERO = Decimal(0)
+
+SHORT_LIVED: Final = 10.0
+"""Seconds within which the end of a stop says that the exchange does not keep it. The first time it is placed again at
+once."""
 
 ROUNDING: Final = Percent("0.5")
 """How far acknowledged figures may be from the requested ones and still be the exchange's rounding."""
@@ -319,6 +324,7 @@ def end_order(p: PositionState, order: Order, event: str, at: float, reason: str
         if wanted:
             p.want_snapshot(at)
     elif wanted:
+        _note_lifetime(p, order, at)
         fields = {}
         if reason:
             fields["reason"] = reason
@@ -328,6 +334,14 @@ def end_order(p: PositionState, order: Order, event: str, at: float, reason: str
         others = any(other.purpose == "stop" and other.exists for other in p.orders.values())
         if p.plan.on_stop_cancelled == "release" and not others:
             p.aim(Release(cancel_stop=False))
+
+
+def _note_lifetime(p: PositionState, order: Order, at: float) -> None:
+    """Delay the next placing if stops have ended soon after their placing, twice in a row or more."""
+    before = p.short_lived
+    p.short_lived = back_off(before, None, at, 1.0) if at < order.sent_at + SHORT_LIVED else None
+    if before is not None and p.short_lived is not None:
+        p.back_offs["place"] = p.short_lived
 
 
 def _cancels_all(p: PositionState) -> bool:

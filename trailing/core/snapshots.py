@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from trailing.core.account import AccountSnapshot, PositionReport
-from trailing.core.endings import end_flat, refuse_entry
+from trailing.core.endings import end_flat, refuse_entry, revoke_close
 from trailing.core.entering import note_listed as note_entry_listed
 from trailing.core.entry_checks import check_report, least_stop
 from trailing.core.evidence import (
     CONFIRM_AFTER,
     CONFIRMING_SNAPSHOTS,
+    INCOMPLETE_FOR,
     LIST_RECHECK,
     LISTS_ALONE,
     LISTS_ALONE_UNTOLD,
@@ -25,7 +26,7 @@ from trailing.core.evidence import (
     judge_absence,
 )
 from trailing.core.goals import PROTECT, Close, End
-from trailing.core.identity import has_known_entry, identify, stop_that_counts
+from trailing.core.identity import has_known_entry, identify, left_open, stop_that_counts
 from trailing.core.inputs import SnapshotTaken, StopFound
 from trailing.core.model import Side, StopOrder
 from trailing.core.orders import CANCELLING, CHANGING, INTENDED, LIVE, SENT, Order
@@ -72,7 +73,7 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
             p.flat.note_shown()
     elif report is not None:
         _judge_report(p, snapshot, report, listed, at)
-    elif snapshot.shows_all_positions:
+    elif snapshot.shows_all_positions or (p.flat.is_said and not p.quantity):
         _judge_flat(p, snapshot, listed)
     if not is_told or not snapshot.shows_all_stops:  # the open questions need another snapshot
         p.again_at = min(p.again_at, max(wanted_at, snapshot.answered_at + CONFIRM_AFTER))
@@ -93,12 +94,27 @@ def _judge_orders(p: PositionState, snapshot: AccountSnapshot, listed: dict[str,
             _judge_listed(p, order, shown, snapshot, at)
         elif order.id in snapshot.doubled_orders:
             p.put(replace(order, absent_since=None))
-        elif not snapshot.shows_all_stops or _is_sent_after(order, snapshot):
+        elif _is_sent_after(order, snapshot):
             continue  # this list can't show it
+        elif not snapshot.shows_all_stops:
+            _miss_in_part(p, order, snapshot, at)
         elif p.is_listing_untrusted:  # a look-up by its id can prove its absence, and such a list can't
             p.put(replace(order, find_at=min(order.find_at, at)))
         elif miss(p, order, asked_at=snapshot.asked_at, answered_at=snapshot.answered_at):
             _doubt(p, order, snapshot, at)
+
+
+def _miss_in_part(p: PositionState, order: Order, snapshot: AccountSnapshot, at: float) -> None:
+    """Have a stop looked up that lists do not show for `INCOMPLETE_FOR` seconds, because they stay incomplete.
+
+    Such a list alone proves nothing.
+    """
+    if order.state is not LIVE:
+        return
+    missed_at = order.missed_at or (snapshot.answered_at,)
+    if snapshot.asked_at >= missed_at[0] + INCOMPLETE_FOR:
+        order, missed_at = replace(order, find_at=min(order.find_at, at)), ()
+    p.put(replace(order, missed_at=missed_at))
 
 
 def _is_sent_after(order: Order, snapshot: AccountSnapshot) -> bool:
@@ -169,16 +185,21 @@ def _doubt(p: PositionState, order: Order, snapshot: AccountSnapshot, at: float)
 def _settle_exit(p: PositionState, order: Order, snapshot: AccountSnapshot, at: float) -> None:
     """Settle a close of unknown outcome by a snapshot requested after it can't execute.
 
-    The quantity in the snapshot shows the outcome.
+    The quantity in the snapshot shows the outcome. With another entry price, the close was executed and another
+    position was entered since, even if a stop of the closed one is still live.
     """
     settled_from = order.sent_at + p.timing.request_validity + p.timing.positions_read_lag
-    if snapshot.asked_at < settled_from or not snapshot.shows_all_positions:
+    report = snapshot.reports.get((p.position.symbol, p.position.side))
+    if snapshot.asked_at < settled_from or not (snapshot.shows_all_positions or report is not None):
         p.again_at = min(p.again_at, max(settled_from, snapshot.answered_at))
         return
     p.change(order, "absent", at)
-    goal, report = p.goal, snapshot.reports.get((p.position.symbol, p.position.side))
-    if isinstance(goal, Close) and goal.is_revocable and report is not None and has_known_entry(p, report):
-        p.goal = PROTECT
+    if report is None:
+        return
+    if has_known_entry(p, report):
+        revoke_close(p)
+    elif p.reported_entry is not None and report.quantity > (left_open(p) or _ZERO):
+        end_flat(p, replaced_by=report)
 
 
 def _judge_leftovers(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, StopOrder], at: float) -> None:
@@ -259,16 +280,15 @@ def _judge_flat(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, S
         is_empty=not snapshot.has_positions,
         has_stop=bool(listed),
         is_closing=isinstance(p.goal, Close),
+        is_partial=not snapshot.shows_all_positions,
     )
     if not verdict.confirmed:
         if verdict.since is not None:  # otherwise the list is older than the position, and proves nothing
             p.again_at = min(p.again_at, verdict.again_at)
         return
-    if other is not None:
-        p.alarm("the position was flipped", f"{other.quantity} {other.side} at {other.entry_price}")
     for client_order_id in p.leftovers:  # they are cancelled with its own orders, before its record is closed
         p.put(new_stop(listed[client_order_id]))
-    end_flat(p)
+    end_flat(p, replaced_by=other)
 
 
 def _judge_report(
@@ -287,7 +307,8 @@ def _judge_report(
         p.is_entry_checked = True
         filled = max(p.filled, sum((order.filled for order in p.orders.values()), _ZERO))
         quantity = report.quantity + filled  # as it was before its stop was filled in part
-        if any(order.triggered_at is not None for order in p.orders.values()):  # its fills may come late
+        has_triggered = any(order.triggered_at is not None for order in p.orders.values())  # its fills may come late
+        if has_triggered or report.quantity == p.told_quantity:  # or a person has reduced it since
             quantity = max(quantity, p.position.quantity)
         still_open = replace(report, quantity=quantity)
         try:
@@ -298,6 +319,8 @@ def _judge_report(
     if p.is_entering and report.quantity > p.quantity:
         note_entry_listed(p, report.quantity, report.entry_price, at)
         return
+    if p.exit_sent and p.quantity and p.reported_entry is not None and not has_known_entry(p, report):
+        return  # our close may have been executed, and the snapshot that settles it decides
     identity = "same" if p.is_entering else identify(p, report, listed)
     p.flat.note_shown()
     if identity == "another":

@@ -81,13 +81,14 @@ def _supersede(p: PositionState, request: ReplaceStop) -> None:
 def _doubt(p: PositionState, request: Stopping, order: Order, result: StopOrder, at: float) -> None:
     """Look up a stop whose acknowledged figures are not the requested ones.
 
-    The outcome is unknown if they differ by more than rounding.
+    The outcome is unknown if they differ by more than rounding. The first such answer in a row raises an alarm.
     """
     p.put(replace(order, changed_at=at, find_at=at))  # the answer proves that it exists, whatever its figures
-    p.back_offs[request.kind] = back_off(p.back_offs.get(request.kind), None, at, 1.0)
+    backing_off = p.back_offs[request.kind] = back_off(p.back_offs.get(request.kind), None, at, 1.0)
     p.error = OutcomeUnknown("the exchange acknowledged something else than was asked for")
-    detail = f"asked {request.quantity} at {request.price}, got {result.quantity} at {result.price}"
-    p.alarm("the exchange acknowledged something else than was asked for", detail)
+    if backing_off.failures == 1:
+        detail = f"asked {request.quantity} at {request.price}, got {result.quantity} at {result.price}"
+        p.alarm("the exchange acknowledged something else than was asked for", detail)
 
 
 def stop_failed(p: PositionState, request: Stopping, order: Order | None, error: Exception, at: float) -> None:

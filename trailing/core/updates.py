@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 _ZERO = Decimal(0)
 
 OWN_CHANGE: Final = 5.0
-"""Seconds after a change of ours in which an update of the order may be about that change."""
+"""Seconds after a change of ours in which the first update of the order is about that change. Any other update is about
+a change by a person, so that the order is looked up."""
 
 
 def on_price(p: PositionState, seen: PriceSeen, at: float) -> None:
@@ -76,9 +77,11 @@ def on_order_updated(p: PositionState, update: OrderUpdated, at: float) -> None:
     elif order.is_sent and order.state is not CANCELLING:
         # It exists. It is looked up for its figures, unless an answer is about to show them.
         find_at = order.find_at if order.id == p.request_id else min(order.find_at, at)
-        p.put(replace(order, changed_at=at, find_at=find_at))
-    elif order.purpose == "stop" and order.state is LIVE and at >= order.changed_at + OWN_CHANGE:  # a person changed it
-        p.put(replace(order, changed_at=at, find_at=min(order.find_at, at + p.timing.orders_read_lag)))
+        p.put(replace(order, changed_at=at, find_at=find_at, is_echoed=True))
+    elif order.purpose == "stop" and order.state is LIVE:
+        is_ours = at < order.changed_at + OWN_CHANGE and not order.is_echoed
+        find_at = order.find_at if is_ours else min(order.find_at, at + p.timing.orders_read_lag)
+        p.put(replace(order, changed_at=order.changed_at if is_ours else at, find_at=find_at, is_echoed=True))
 
 
 def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, at: float, *, has_ended: bool) -> None:
@@ -147,10 +150,12 @@ def _shrink(p: PositionState, order: Order, new: Decimal, update: OrderUpdated, 
 
 
 def on_position_updated(p: PositionState, update: PositionUpdated, at: float) -> None:
-    """Take an update of the position.
+    """Take an update of the position, or of the one of the other side where only one may be open.
 
     A snapshot reads the position's quantity, because updates come late and out of order.
     """
+    if update.is_other_side and p.timing.hedged:
+        return  # it says nothing of this one
     if update.changed_at < max(p.updated_at, min(p.opened_at, p.claimed_at)):
         return  # it is late; a newer one came, or it is about an earlier position
     left = _ZERO if update.is_other_side else update.quantity
@@ -162,7 +167,7 @@ def on_position_updated(p: PositionState, update: PositionUpdated, at: float) ->
     if p.is_entering and left > p.quantity:
         look_up(p, at)
     if update.is_other_side:
-        if update.quantity and not p.timing.hedged:
+        if update.quantity:
             p.alarm("the position was flipped", f"{update.quantity} of the other side")
             p.flat.note_flat(at, "update")
             p.want_snapshot(at)

@@ -5,11 +5,12 @@ The steps of its opening and a failure of its task are applied here, too.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from trailing.core.endings import give_up, refuse_entry, tell_failure
+from trailing.core.endings import give_up, refuse_entry, revoke_close, tell_failure
 from trailing.core.entering import look_up
 from trailing.core.entries import EntryFacts
 from trailing.core.entry_checks import check_entry
@@ -60,16 +61,32 @@ def on_retry_now(p: PositionState, _: RetryNow, at: float) -> None:
 
 
 def on_close_wanted(p: PositionState, wanted: CloseWanted, at: float) -> None:
-    """Close the position for its owner. No refusal takes that back."""
+    """Close the position for its owner. No refusal takes that back.
+
+    What was missed before does not delay the close, because its owner wants closed what is there now.
+    """
     if isinstance(p.goal, Close) and p.goal.is_revocable:
         p.goal = PROTECT
     p.back_offs.pop("close", None)
+    p.missed_until = math.inf
     p.aim(Close(wanted.reason, is_revocable=False))
 
 
 def on_release_wanted(p: PositionState, wanted: ReleaseWanted, at: float) -> None:
-    """Release the position to its owner."""
-    p.aim(Release(wanted.cancel_stop))
+    """Release the position to its owner.
+
+    A close that software has decided on goes on if it is under way. If it is refused, the position is released.
+    A release that cancels the stop counts more than one that keeps it.
+    """
+    release, goal = Release(wanted.cancel_stop), p.goal
+    if isinstance(goal, Close) and goal.is_revocable:
+        p.goal = replace(goal, otherwise=release)
+        if not (isinstance(p.request, ClosePosition) or p.exit_sent):
+            revoke_close(p)
+    elif isinstance(goal, Release) and release.cancel_stop:
+        p.goal = release
+    else:
+        p.aim(release)
 
 
 def on_plan_replaced(p: PositionState, replaced: PlanReplaced, at: float) -> None:
@@ -102,7 +119,7 @@ def on_plan_replaced(p: PositionState, replaced: PlanReplaced, at: float) -> Non
         and not isinstance(p.request, ClosePosition)
         and not p.exit_sent
     ):
-        p.goal = PROTECT  # the earlier plan wanted the close, and the new one decides again
+        revoke_close(p)  # the earlier plan wanted the close, and the new one decides again
     p.would_trigger, p.refused_stop, p.crossed_at = False, None, None
     p.back_offs.clear()
     if p.was_tried:

@@ -15,6 +15,9 @@ from trailing.protection.position_task import PositionTask
 from trailing.protection.records import Records
 from trailing.protection.registry import Registry
 
+_AHEAD: Final = 1.0
+"""Seconds that the time of a bot's own price may be ahead of the running clock."""
+
 _REMEMBERED: Final = 1000
 """The most entries without a fill that are remembered."""
 
@@ -57,11 +60,20 @@ class Feed:
     async def run_ticks(self, ticks: trio.abc.ReceiveChannel[Tick]) -> None:
         """Take a bot's own prices until their channel ends, then raise an alarm.
 
+        A price whose time is ahead of the running clock is ignored, and the first one raises an alarm.
+
         From now on the loss of the exchange's stream is no price gap, because these prices do not come from it.
         """
         self._own_ticks = True
+        is_told = False
         async for tick in ticks:
-            self.take(tick)
+            now = self._records.clock.now()
+            if tick.at <= now + _AHEAD:
+                self.take(tick)
+            elif not is_told:
+                is_told = True
+                detail = f"Tick.at of {tick.symbol} got {tick.at}, wants trio.current_time(), now {now:.0f}"
+                self._records.alarm(None, "the bot's own prices are ignored while their time is wrong", detail)
         self._records.alarm(None, "the bot's own prices have ended", "no stop is trailed any more")
 
     async def notice_silence(self) -> None:

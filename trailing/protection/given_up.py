@@ -15,7 +15,8 @@ from trailing.core.position import PositionState
 from trailing.core.ratchet import Ratchet
 from trailing.core.record import StopRecord, save_position
 from trailing.core.states import State
-from trailing.errors import ExchangeError
+from trailing.errors import ExchangeError, UsageError
+from trailing.events import OpeningFailed
 from trailing.exchanges.port import Exchange
 from trailing.protection.records import Records
 from trailing.protection.waves.outcomes import UNTRACKED, Refused, Unprotected
@@ -43,20 +44,28 @@ class GivenUp:
         self._list(Unprotected(task.state.position, State.CLOSED.value, task.state.error))
 
     def add_refused(self, refused: Refused) -> None:
-        """List a position that was refused before it could be claimed."""
-        position = refused.position
-        self.listed[position.symbol, position.side] = Unprotected(position, State.CLOSED.value, refused.error)
+        """List a position that was refused before it could be claimed, publish that, and store it for after a restart.
 
-    def add_stored(self, position: Position) -> None:
-        """List a position that an earlier process gave up."""
-        error = ExchangeError("it was given up before the process ended")
+        One that no record can hold, such as one of an unknown market, is listed only as long as this process runs.
+        """
+        position, error = refused.position, refused.error
+        self._list(Unprotected(position, State.CLOSED.value, error))
+        what = f"{type(error).__name__}: {error}"
+        self._records.tell(position, OpeningFailed, error=what, unresolved=False, given_up=True)
+        try:
+            self._store(position)
+        except UsageError as wrong:
+            self._records.alarm(position, "it will not be listed after a restart", str(wrong))
+
+    def add_stored(self, position: Position, error: Exception) -> None:
+        """List a position whose stored record says that it was given up, or can't be restored. `error`: why."""
         self.listed[position.symbol, position.side] = Unprotected(position, State.CLOSED.value, error)
 
     def add_untracked(self, report: PositionReport) -> None:
         """List an untracked position that took the place of one of ours, and store that for after a restart."""
         listed = self.untracked(report)
         self._list(listed)
-        self._records.hand_in_record(msgspec.structs.replace(self._bare_record(listed.position), is_abandoned=True))
+        self._store(listed.position)
 
     def untracked(self, report: PositionReport) -> Unprotected:
         """Return the list entry of a position that was never handed in."""
@@ -87,8 +96,11 @@ class GivenUp:
         self.forget(*key, unless=listed.position.identity)  # the store holds one such record for each key
         self.listed[key] = listed
 
+    def _store(self, position: Position) -> None:
+        self._records.hand_in_record(msgspec.structs.replace(self._bare_record(position), is_abandoned=True))
+
     def _bare_record(self, position: Position) -> StopRecord:
-        """Return the record of a position without a task."""
+        """Return the record of a position without a task. Raises UsageError if there can be none."""
         market, now = self._exchange.market(position.symbol), self._records.clock.now()
         state = PositionState(Ratchet(position, self._plan, market), self._timing, now)
         record = save_position(state, now, self._records.clock.utc())

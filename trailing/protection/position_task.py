@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trailing.core.candles import CandleBuilder
+from trailing.core.endings import owes_stop
 from trailing.core.inputs import Answered, Begun, CandleClosed, Frozen, Input, PriceSeen, Result, Sent, TimePassed
 from trailing.core.model import Tick
 from trailing.core.next_request import NEVER, find_unknown, next_request, refresh
@@ -101,8 +102,8 @@ class PositionTask:
         state = self.state
         if state.is_frozen:
             return
-        if self.candles is not None and tick.source == state.plan.trigger:
-            self._take_candle(self.candles, tick)
+        if self.candles is not None and tick.source == state.plan.trigger and state.ratchet.is_near(tick.price):
+            self._take_candle(self.candles, tick)  # a price that is far from the last one may be wrong
         if not state.ratchet.take_if_quiet(tick):
             self._take(PriceSeen(tick))
             self.poke()
@@ -187,11 +188,11 @@ class PositionTask:
 
     @property
     def has_unfinished(self) -> bool:
-        """Whether a request is under way or of unknown outcome, an entry works, or a move has not cancelled the old stop yet."""
+        """Whether a request is under way or of unknown outcome, an entry works, or a move has two stops or none."""
         state = self.state
         stops = sum(order.purpose == "stop" and order.exists for order in state.orders.values())
         is_unsettled = state.has_unknown or state.exit_sent or state.is_entering
-        return is_unsettled or state.request is not None or stops > 1
+        return is_unsettled or state.request is not None or stops > 1 or owes_stop(state)
 
     def save_if_changed(self) -> None:
         """Hand the record in if the last one does not hold the facts, best price or unprotected seconds."""

@@ -36,7 +36,7 @@ from trailing.core.position import PositionState
 from trailing.core.prices import is_tighter
 from trailing.core.record import IntendedOrder, StopRecord, restore_position
 from trailing.core.states import State
-from trailing.errors import AuthenticationFailed, LeaseLost, TrailingError, UsageError
+from trailing.errors import AuthenticationFailed, ExchangeError, LeaseLost, TrailingError, UsageError
 from trailing.protection.order_ids import mark_of
 from trailing.protection.position_task import PositionTask
 from trailing.stores.port import Intent, Loaded
@@ -45,14 +45,15 @@ if TYPE_CHECKING:
     from trailing.protection.supervision import Supervision
 
 
-def restore(supervision: Supervision, loaded: Loaded) -> tuple[StopRecord, ...]:
+def restore(supervision: Supervision, loaded: Loaded) -> tuple[tuple[StopRecord, Exception], ...]:
     """Claim the stored positions. No task works on them yet.
 
     A position that waited for its key waits again. A record that can't be restored, a second record of one key, and an intent
     without a record each raise an alarm.
 
     Returns:
-        The records of positions that were given up. They may be open, and no task works on them.
+        The records of positions that were given up or can't be restored, each with the reason. They may be open, and no task works
+        on them.
     """
     registry, reconciler, records = supervision.registry, supervision.reconciler, supervision.records
     known = [order.client_order_id for record in loaded.stops for order in _orders_of(record)]
@@ -61,13 +62,13 @@ def restore(supervision: Supervision, loaded: Loaded) -> tuple[StopRecord, ...]:
     intents: dict[tuple[str, str, str], list[Intent]] = {}
     for intent in loaded.intents:
         intents.setdefault((intent.symbol, intent.side, intent.identity), []).append(intent)
-    given_up = []
+    given_up: list[tuple[StopRecord, Exception]] = []
     for record in sorted(loaded.stops, key=lambda one: one.is_waiting):
         position = record.position
         key = (position.symbol, position.side, position.identity)
         if record.state == State.CLOSED:  # released or given up, so not ours until it is protected again
             if record.is_abandoned:
-                given_up.append(record)
+                given_up.append((record, ExchangeError("it was given up before the process ended")))
             ids = (order.client_order_id for order in _orders_of(record))
             reconciler.released_stops.update(dict.fromkeys(ids, (position.symbol, position.side)))
             continue
@@ -75,6 +76,7 @@ def restore(supervision: Supervision, loaded: Loaded) -> tuple[StopRecord, ...]:
             task = _restore(supervision, record, intents.get(key, []))
         except UsageError as error:
             records.alarm(None, f"the record of {position.symbol} {position.side} can't be restored", str(error))
+            given_up.append((record, error))
             continue
         held = registry.claim(task)
         if held is not task:
@@ -86,7 +88,7 @@ def restore(supervision: Supervision, loaded: Loaded) -> tuple[StopRecord, ...]:
         intents.pop(key, None)
     _note_orphans(supervision, intents)
     # If another record claims the key, the position was protected again under another identity.
-    return tuple(one for one in given_up if registry.get(one.position.symbol, one.position.side) is None)
+    return tuple(one for one in given_up if registry.get(one[0].position.symbol, one[0].position.side) is None)
 
 
 def _orders_of(record: StopRecord) -> tuple[StopOrder, ...]:

@@ -336,8 +336,8 @@ class Supervision:
         self._tasks.start_soon(stream.run)
         await stream.opened.wait()
         loaded = await store.load(exchange.name, exchange.account)
-        for record in restore(self, loaded):
-            self.given_up.add_stored(record.position)
+        for record, error in restore(self, loaded):
+            self.given_up.add_stored(record.position, error)
         for task in self.registry.all():
             position = task.state.position
             try:

@@ -1,0 +1,88 @@
+"""Wrong prices and times close nothing and freeze nothing, and a stop that a person has tightened is not loosened."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from itertools import pairwise
+
+import pytest
+import trio
+from inspection.paper import push_update
+from worlds import BTC, PLAN, START, SYMBOL, a_position, open_world
+from wrong_venues import booked_prices
+
+import trailing
+from trailing import Market, Percent, Tick, TrailPlan
+from trailing.events import Alarm
+from trailing.stores import MemoryStore
+
+D = Decimal
+
+
+class LowOfLastCandle(trailing.Rule, frozen=True):
+    """The rule of the documentation: the stop at the low of the last candle."""
+
+    candles_needed = 1
+
+    def propose(self, history: trailing.History) -> Decimal | None:
+        return history.candles[-1].low if history.side == "long" and history.candles else None
+
+
+async def test_fm46_a_bad_tick_that_is_alone_in_its_candle_closes_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    plan = TrailPlan(initial_stop=Percent(2), rules=(LowOfLastCandle(),))
+    async with open_world(plan=plan) as world:
+        await world.protect()
+        for price in ("100", "100.1"):
+            world.feed(price)
+            await trio.sleep(30)
+        await trio.sleep(60)
+        push_update(
+            world.paper, Tick(SYMBOL, D(1000), trio.current_time(), "last")
+        )  # the exchange's own price is 100.1
+        await trio.sleep(61)
+        world.feed("100.2")  # closes the candle
+        await trio.sleep(10)
+        assert world.paper.actual(SYMBOL)[1], world.events[-1]
+
+
+@pytest.mark.parametrize("seconds", [1.0, 4.0, 6.0])
+async def test_a_stop_that_a_person_has_tightened_is_not_loosened_by_the_next_move(
+    seconds: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_world(markets=[Market(SYMBOL, can_amend=True)], record=True) as world:
+        await world.protect()
+        world.feed("105")  # moved to 103.95
+        await trio.sleep(seconds)
+        (stop,) = await world.live()
+        await world.paper.amend_stop(stop, price=D("104.6"), quantity=stop.quantity)  # by hand; an update is pushed
+        await trio.sleep(0.2)
+        world.feed("105.2")  # the plan wants 104.148
+        await trio.sleep(10)
+        prices = booked_prices(world)
+        assert all(before <= after for before, after in pairwise(prices)), prices
+
+
+async def test_fm47_a_tick_with_a_wrong_time_does_not_freeze_a_position(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    send, receive = trio.open_memory_channel[Tick](10)
+    store = MemoryStore()
+    async with (
+        trailing.open_paper(utc_start=START) as exchange,
+        trailing.open_manager(exchange, store, PLAN, ticks=receive, utc_start=START) as manager,
+    ):
+        exchange.feed(Tick(SYMBOL, D(100), trio.current_time()))
+        await exchange.enter(a_position())
+        await manager.protect(a_position(), deadline=5.0)
+        exchange.feed(Tick(SYMBOL, D(110), trio.current_time()))
+        for wrong in (1.8e15, 1.8e9):  # microseconds and seconds since 1970
+            await send.send(Tick(SYMBOL, D("101.5"), wrong))
+        await trio.sleep(10)
+        for price in ("103", "106", "109"):
+            await send.send(Tick(SYMBOL, D(price), trio.current_time()))
+            await trio.sleep(1)
+        assert manager.stops()[BTC].price > D(98)
+    alarms = [record.event async for record in store.events() if isinstance(record.event, Alarm)]
+    assert [alarm.what for alarm in alarms] == ["the bot's own prices are ignored while their time is wrong"]
