@@ -283,6 +283,18 @@ def test_an_acknowledged_entry_that_is_not_found_twice_ends_with_an_alarm() -> N
 # Its fills.
 
 
+def test_what_is_filled_of_a_working_entry_is_closed_if_an_update_and_a_list_say_so_and_more_may_be_filled() -> None:
+    driver = resting()
+    updates(driver, order("1"), at=2.0)
+    driver.does()
+    driver.step(PositionUpdated(D(0), 3.0), 3.0)
+    assert driver.state.quantity == D(1)
+    driver.shows(at=3.5)
+    assert (driver.state.quantity, driver.state.ended, driver.state.is_entering) == (D(0), False, True)
+    updates(driver, order("1.5"), at=7.0)
+    assert driver.state.quantity == D("0.5")
+
+
 def test_a_position_begins_with_the_first_fill_and_gets_its_stop_while_the_rest_still_works() -> None:
     driver = resting()
     updates(driver, order("1", first_filled_at=OPENED + timedelta(seconds=1)), at=2.0)

@@ -267,7 +267,9 @@ def take_in(p: PositionState, order: StopOrder, at: float) -> None:
 
 
 def _judge_flat(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, StopOrder]) -> None:
-    if isinstance(p.goal, End) or isinstance(p.request, ClosePosition) or p.is_entering:
+    if isinstance(p.goal, End) or isinstance(p.request, ClosePosition):
+        return
+    if p.is_entering and not (p.quantity and p.flat.is_told_by_update):
         return
     other_side: Side = "short" if p.position.side == "long" else "long"
     other = None if p.timing.hedged else snapshot.reports.get((p.position.symbol, other_side))
@@ -285,6 +287,9 @@ def _judge_flat(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, S
     if not verdict.confirmed:
         if verdict.since is not None:  # otherwise the list is older than the position, and proves nothing
             p.again_at = min(p.again_at, verdict.again_at)
+        return
+    if p.is_entering:  # what was filled is closed, and more may be filled
+        p.quantity = _ZERO
         return
     for client_order_id in p.leftovers:  # they are cancelled with its own orders, before its record is closed
         p.put(new_stop(listed[client_order_id]))

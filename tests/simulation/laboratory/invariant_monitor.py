@@ -263,6 +263,11 @@ class InvariantMonitor:
             return
         if history.was_crossed_when_sent or self._is_crossed(history):
             history.tightest = None  # excuse: beyond the market the exchange takes only a looser stop
+        asked = self._written[order.client_order_id].price if order.client_order_id in self._written else None
+        if asked is not None and asked == history.tightest:
+            history.tightest = (
+                None  # excuse: the exchange may round a stop that is placed anew where a person has put it
+            )
         wrong = history.stop_booked(order.price)
         if wrong is not None:
             self.report_violation("2. a stop was loosened", f"{order.side} {order.symbol} {wrong}")

@@ -63,7 +63,7 @@ class PositionMonitor:
         self._tracks: dict[Key, Track] = {}
         self._orders: set[str] = set()  # the client order ids of all stops and trailing orders that were booked for us
         self._stops: dict[str, Key] = {}  # the position of each plain stop, by client order id
-        self._ended: set[str] = set()  # the identities of the positions that have ended
+        self._ended: dict[str, Track] = {}  # the positions that have ended, by identity
         self._frozen: set[Claim] = set()
         self._unlisted: set[Claim] = set()
 
@@ -133,7 +133,7 @@ class PositionMonitor:
             if result.side not in self._exchange.actual(result.symbol)[1]:
                 ended = self._tracks.pop((result.symbol, result.side), None)
                 if ended is not None:
-                    self._ended.add(ended.position.identity)
+                    self._ended[ended.position.identity] = ended
 
     def _note_entry(self, position: Position, at: float, *, is_ours: bool) -> None:
         """Take an entry. `is_ours`: the library has placed it, so that its intent is on record and it must be listed."""
@@ -145,6 +145,9 @@ class PositionMonitor:
             track.handed_in = track.on_record = is_ours
             if is_ours:  # the price that has filled it may be beyond its stop already
                 track.take_price(self._exchange.actual_price(position.symbol), at)
+                before = self._ended.get(position.identity)
+                if before is not None:  # it was closed while its entry was filling, which the manager may not know
+                    track.take_price(before.best, at)
         elif is_ours and track.position.identity == position.identity:
             track.entered(position, trio.current_time())
         else:
