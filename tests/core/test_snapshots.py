@@ -1116,6 +1116,15 @@ def test_what_the_last_fill_left_open_is_known_after_a_restart_and_after_a_late_
     assert (after.alarms, after.state.quantity) == (["a closed position is open again"], D("0.5"))
 
 
+def test_a_list_of_before_the_last_fill_makes_no_other_position_of_what_an_update_leaves_open() -> None:
+    driver = waiting(timing=TIMING)
+    driver.shows(driver.live["a"], a_report(), at=5.0)
+    driver.step(PositionUpdated(D("1.5"), 6.0), 6.0)  # a person has added to it
+    driver.fills("a", "1", trade="1", status="filled", at=10.0)
+    driver.shows(a_report("1.5", "101"), at=10.5)
+    assert (driver.state.quantity, driver.state.replaced_by) == (D(0), None)
+
+
 def test_a_closed_position_whose_stop_is_left_is_another_one_at_another_price() -> None:
     driver = resting()
     driver.shows(A, a_report(), at=10.0)

@@ -19,8 +19,9 @@ from trailing import Callback, Exited, Market, Percent, State, StoreError, Tick,
 from trailing.core.model import Side
 from trailing.events import Alarm, ExitStarted, PositionClosed, StopFilled
 from trailing.protection.waves.outcomes import OpeningTimes
+from trailing.stores import MemoryStore
 from trailing.stores.leases import LeaseProxy
-from trailing.stores.port import AppendEvent, CloseStop, Lease, SaveStop, StoreWrite
+from trailing.stores.port import AppendEvent, CloseStop, Lease, SaveStop, SettleIntent, StoreWrite
 from trailing.testing import At, Fails, Fault, Hangs, ReplyLost, never_crossed_zero
 
 D = Decimal
@@ -438,3 +439,39 @@ async def test_fm17_a_bad_print_closes_nothing_that_the_plan_keeps(autojump_cloc
         await trio.sleep(10)
         assert [order.price for order in await world.live()] == [D("100.98")]
         assert len(await world.paper.positions()) == 1
+
+
+class _FailsToSettle(MemoryStore):
+    """Commits that delete intents and close no record take a second, and fail."""
+
+    failures = 0
+
+    @asynccontextmanager
+    async def acquire_lease(self, exchange: str, account: str, *, mark: str, standby: bool = False) -> AsyncIterator[Lease]:
+        async with super().acquire_lease(exchange, account, mark=mark, standby=standby) as lease:
+
+            async def commit(entries: Sequence[StoreWrite]) -> None:
+                settles = any(isinstance(entry, SettleIntent) for entry in entries)
+                if settles and not any(isinstance(entry, CloseStop) for entry in entries):
+                    await trio.sleep(1.0)
+                    self.failures += 1
+                    raise StoreError("the disk is full")
+                await lease.commit(entries)
+
+            yield LeaseProxy(lease, commit)
+
+
+async def test_the_intent_of_an_ended_position_is_deleted_although_the_store_failed_just_before_its_end(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = _FailsToSettle()
+    async with trailing.open_paper() as exchange, trailing.open_manager(exchange, store, PLAN) as manager:
+        exchange.feed(Tick(SYMBOL, D(100), trio.current_time()))
+        await exchange.enter(a_position())
+        await manager.protect(a_position(), deadline=5.0)
+        await trio.sleep(10)
+        await manager.close(*BTC, deadline=10.0)
+        await trio.sleep(60)
+    assert store.failures
+    loaded = await store.load("paper", "default")
+    assert (loaded.stops, loaded.intents) == ((), ())

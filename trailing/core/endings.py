@@ -159,7 +159,9 @@ def note_all_filled(p: PositionState, at: float) -> None:
 
     The fills are evidence that the position is flat, unless the last position update still leaves a quantity.
     """
-    if not p.told_quantity:
+    if p.told_quantity:
+        p.flat.note_changed(at)
+    else:
         p.flat.note_flat(at, "fill")
     p.want_snapshot(at)
 

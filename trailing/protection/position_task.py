@@ -43,6 +43,7 @@ class PositionTask:
         is_running: whether the loop that the manager started runs.
         is_waiting: whether it waits for its key, which another position holds.
         open_intents: the client order ids whose intents are in the store, or may be.
+        settling: those whose deletion was handed to the store, which has not confirmed it yet.
         next: the next request, or the time from which there may be one, as of the last input.
         saved, saved_best: the facts and the best price of the last record handed to the store, at first those of `state`. A None
             for the facts has the record handed in at the next step.
@@ -68,6 +69,7 @@ class PositionTask:
         "save_at",
         "saved",
         "saved_best",
+        "settling",
         "state",
     )
 
@@ -79,6 +81,7 @@ class PositionTask:
         self.is_running: bool = False
         self.is_waiting: bool = False
         self.open_intents: frozenset[str] = frozenset()
+        self.settling: frozenset[str] = frozenset()
         self.saved: tuple[object, ...] | None = state.facts
         self.saved_best: Decimal | None = state.ratchet.best
         self.save_at: float | None = None

@@ -151,7 +151,10 @@ class Records:
         """
         state = task.state
         settled = self.settled(task)
+        if state.ended:  # an earlier entry that settles some may still fail, and nothing is handed in after this one
+            settled |= task.settling
         task.open_intents = (task.open_intents - settled) or _NO_IDS
+        task.settling |= settled
         task.saved, task.saved_best = state.facts, state.ratchet.best
         record = self.record(task)
         # A record is closed only for a flat position. A released or abandoned one is open and may be protected again.
@@ -159,6 +162,7 @@ class Records:
         last = CloseStop if flat else SaveStop
 
         def on_answer(error: StoreError | None) -> None:
+            task.settling = (task.settling - settled) or _NO_IDS
             if error is None:
                 task.save_at = None
                 return
