@@ -5,7 +5,21 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from driver import MARKET, OPENED, SYMBOL, TIMING, D, Driver, a_plan, a_position, a_report, a_stop, opening, waiting
+from driver import (
+    MARKET,
+    OPENED,
+    SYMBOL,
+    TIMING,
+    D,
+    Driver,
+    a_plan,
+    a_position,
+    a_report,
+    a_stop,
+    amending,
+    opening,
+    waiting,
+)
 from msgspec.structs import replace
 
 from trailing.core.goals import PROTECT, End
@@ -15,7 +29,7 @@ from trailing.core.next_request import NEVER
 from trailing.core.orders import SENT
 from trailing.core.position import PositionState
 from trailing.core.ratchet import Ratchet
-from trailing.core.requests import CancelStop, FindOrder, PlaceStop, ReplaceStop
+from trailing.core.requests import AmendStop, CancelStop, FindOrder, PlaceStop, ReplaceStop
 from trailing.core.states import State
 from trailing.core.updates import OWN_CHANGE
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited
@@ -251,6 +265,17 @@ def test_only_the_last_orders_that_ended_are_remembered() -> None:
 
 
 # Changes of orders.
+
+
+def test_the_first_update_after_each_amendment_is_about_the_amendment() -> None:
+    driver = amending(timing=TIMING)
+    driver.step(OrderUpdated("a", "live"), 0.1)
+    driver.sees("103", at=10.0)
+    assert isinstance(driver.does(), AmendStop)
+    driver.step(OrderUpdated("a", "live"), 10.1)
+    assert driver.wants() == NEVER
+    driver.step(OrderUpdated("a", "live"), 10.2)  # by a person
+    assert driver.wants(15.0) == FindOrder("a")
 
 
 def test_an_externally_cancelled_stop_leaves_the_position_unprotected_and_is_replaced() -> None:

@@ -60,7 +60,7 @@ def test_a_goal_never_falls_back() -> None:
     driver = waiting()
     driver.step(CloseWanted("on purpose"))
     driver.step(ReleaseWanted(cancel_stop=True))
-    assert driver.state.goal == Close("on purpose", is_revocable=False)
+    assert driver.state.goal == Close("on purpose", is_revocable=False, otherwise=Release(cancel_stop=True))
     driver.step(EntryRefused(UsageError("no")))
     assert driver.state.is_given_up
     driver.step(CloseWanted("on purpose"))
@@ -113,6 +113,16 @@ def test_a_release_that_waits_for_a_close_by_software_is_stored() -> None:
     driver.step(ReleaseWanted(cancel_stop=True))
     assert isinstance(driver.state.goal, Close)
     assert driver.restarted(0.0).state.goal == Release(cancel_stop=True)
+
+
+def test_a_release_that_cancels_the_stop_counts_more_during_a_close_by_software_too() -> None:
+    driver = unprotected(on_unprotected="close")
+    driver.shows_all()
+    assert isinstance(driver.begins(), ClosePosition)
+    driver.step(ReleaseWanted(cancel_stop=True))
+    driver.step(ReleaseWanted(cancel_stop=False))
+    driver.answers(error=ExchangeUnreachable("no"))
+    assert driver.state.goal == Release(cancel_stop=True)
 
 
 def test_a_release_waits_for_the_request_under_way_and_for_what_is_unknown() -> None:

@@ -13,7 +13,7 @@ import pytest
 import trio
 import wrong_venues
 from inspection.paper import push_update
-from worlds import BTC, START, SYMBOL, a_position, open_listened, open_world
+from worlds import BTC, START, SYMBOL, World, a_position, open_listened, open_world
 from wrong_venues import WrongVenue, open_wrong_world
 
 from trailing import Exited, Fill, Percent, Protected, StopRejected, Tick, TrailPlan
@@ -187,3 +187,96 @@ async def test_a_close_whose_reply_is_lost_is_not_repeated_on_another_position(
                 await world.enter(a_position(entry_price=D(120), quantity=D(3)))
             await trio.sleep(60)
         assert world.paper.actual(SYMBOL)[1] == {"long": D(3)}, "the other position was closed at market"
+
+
+def feed_in_silence(world: World, price: str) -> None:
+    """Push a price, and let it be the exchange's own, without filling a stop that it crosses."""
+    tick = Tick(SYMBOL, D(price), trio.current_time(), "last")
+    world.paper.remember(tick)
+    push_update(world.paper, tick)
+
+
+@pytest.mark.parametrize("by_software", [False, True])
+async def test_a_position_to_which_a_person_adds_while_a_close_is_unknown_is_still_this_one(
+    by_software: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_world(cancel_on_flat=True) as world:
+        await world.protect()
+        await trio.sleep(70)
+        world.inject({At("close_position", None, 1): Hangs(booked=False)})
+        async with trio.open_nursery() as nursery:
+            if by_software:
+                feed_in_silence(world, "97.9")
+                await trio.sleep(2.6)
+                feed_in_silence(world, "101")
+            else:
+                nursery.start_soon(lambda: world.running.close(*BTC, deadline=60))
+                await trio.sleep(0.5)
+                world.feed("102")
+            await world.enter(a_position(entry_price=D(102)))
+        await trio.sleep(120)
+        stops, positions = world.paper.actual(SYMBOL)
+        assert stops or not positions
+        assert "another position has taken the place of one that is protected" not in world.alarms()
+
+
+async def test_an_owners_close_that_failed_is_sent_again_while_lists_fail_and_the_stream_comes_and_goes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world() as world:
+        await world.protect()
+        await trio.sleep(10)
+        until = trio.current_time() + 15
+
+        def faults(operation: str, *_: object) -> Unreachable | None:
+            fails = operation in ("positions", "open_stops")
+            return Unreachable() if fails or (operation == "close_position" and trio.current_time() < until) else None
+
+        async def come_and_go() -> None:
+            while True:
+                world.paper.disconnect()
+                await trio.sleep(1)
+                world.paper.reconnect()
+                await trio.sleep(8)
+
+        world.inject(faults)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(come_and_go)
+            await trio.sleep(2)
+            await world.running.close(*BTC, deadline=100)
+            nursery.cancel_scope.cancel()
+        assert not world.paper.actual(SYMBOL)[1]
+
+
+def slow_closes(operation: str, _: str | None) -> float:
+    return 1.0 if operation in ("close_position", "positions", "open_stops") else 0.0
+
+
+@pytest.mark.parametrize("cancel_stop", [False, True])
+async def test_a_release_while_software_closes_returns_although_another_order_covers_the_position(
+    cancel_stop: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_world(latency=slow_closes) as world:
+        await world.protect()
+        world.paper.take_profit_by_hand(*BTC, D("1.5"), D(150))
+        feed_in_silence(world, "97.9")
+        await trio.sleep(2.6)
+        with trio.fail_after(900):
+            await world.running.release(*BTC, cancel_stop=cancel_stop)
+
+
+@pytest.mark.parametrize("cancel_stop", [False, True])
+async def test_a_release_while_software_closes_returns_although_the_position_is_opened_again(
+    cancel_stop: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_world(latency=slow_closes) as world:
+        await world.protect()
+        await trio.sleep(70)
+        feed_in_silence(world, "97.9")
+        await trio.sleep(2.3)
+        with trio.fail_after(600):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lambda: world.running.release(*BTC, cancel_stop=cancel_stop))
+                await trio.sleep(0.8)  # the close is executed
+                feed_in_silence(world, "101")
+                await world.enter(a_position())

@@ -9,6 +9,8 @@ import pytest
 import trio
 from worlds import BTC, SYMBOL, open_listened, open_world
 
+from trailing import Market
+
 
 @pytest.mark.parametrize("seconds", [0.2, 0.7])
 async def test_a_release_that_keeps_the_stop_leaves_one_although_a_move_has_just_cancelled_it(
@@ -82,3 +84,18 @@ async def test_a_release_that_cancels_the_stop_cancels_it_although_another_relea
             nursery.start_soon(lambda: release(cancel_stop=True))
         await trio.sleep(30)
         assert not world.paper.actual(SYMBOL)[0]
+
+
+async def test_a_release_inside_a_move_returns_although_what_is_left_is_too_small_for_a_stop(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    market = Market(SYMBOL, two_stops=False, quantity_step=Decimal("0.1"), min_quantity=Decimal("0.5"))
+    async with open_world(
+        latency=lambda operation, _: 1.0 if operation == "cancel_stop" else 0.0, markets=[market]
+    ) as world:
+        await world.protect()
+        world.feed("110")
+        await trio.sleep(0.6)  # the stop is cancelled, and the reply is on its way
+        world.paper.reduce(*BTC, Decimal("1.3"))
+        with trio.fail_after(900):
+            await world.running.release(*BTC, cancel_stop=False)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from worlds import BTC, PLAN, START, SYMBOL, World, a_position, open_listened, open_world, refuse_credentials
 
 import trailing
-from trailing import Entry, EntryLimits, Exited, Market, NotEntered, Percent, Protected, Tick, TimedOut
+from trailing import Entry, EntryLimits, Exited, Market, NotEntered, Percent, Protected, Tick, TimedOut, TrailPlan
 from trailing.core.model import Side
 from trailing.errors import (
     AuthenticationFailed,
@@ -724,3 +724,55 @@ async def test_the_clock_of_the_exchange_does_not_use_up_the_time_in_which_a_sto
             outcome = await manager.enter(Entry(SYMBOL, "long", D("1.5")), deadline=5.0)
             await trio.sleep(60)  # `retry_for` is 300 s
             assert world.paper.actual(SYMBOL)[0], f"given up after {outcome.elapsed:.0f} s: {outcome}"
+
+
+@pytest.mark.parametrize("limit", ["90", "100"])
+async def test_an_entry_that_was_never_executed_does_not_close_a_position_that_a_person_opened(
+    limit: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    plan = TrailPlan(initial_stop=Percent(2), on_entry_cancelled="close")
+    async with open_world(plan=plan, latency=lambda operation, _: 1.0 if operation == "positions" else 0.1) as world:
+        world.feed("100")
+        await trio.sleep(5)
+        world.inject({At("place_entry", None, 1): Hangs(booked=False)})
+        with trio.move_on_after(3.0):  # the caller is cancelled while the outcome is unknown
+            async with trio.open_nursery() as nursery:
+                entry = Entry(SYMBOL, "long", D(2), limit=D(limit))
+                nursery.start_soon(lambda: world.running.enter(entry, deadline=60.0))
+                await trio.sleep(1.0)
+                await world.enter(a_position())
+        await trio.sleep(100)
+        assert world.paper.actual(SYMBOL)[1] == {"long": D("1.5")}
+
+
+async def test_an_entry_of_unknown_outcome_ends_although_the_positions_can_not_be_read(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world() as world:
+        await world.protect(a_position("OTHER/USDT:USDT"))
+        world.feed("100")
+        lost = Hangs(booked=False)
+        world.inject(
+            lambda called, *_: lost if called == "place_entry" else Unreachable() if called == "positions" else None
+        )
+        await world.running.enter(Entry(SYMBOL, "long", D("1.5"), limit=D(100)), deadline=30.0)
+        await trio.sleep(600)
+        assert world.running.entries() == {}
+        assert world.calls("find_entry") < 20
+
+
+async def test_an_entry_that_is_refused_as_claimed_does_not_use_up_the_limit_of_its_wave(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    limits = EntryLimits(max_notional_per_wave=D(250))
+    other = "ETH/USDT:USDT"
+    async with open_world(
+        latency=lambda operation, _: 0.5 if operation == "price" else 0.0, entry_limits=limits
+    ) as world:
+        world.feed("100")
+        world.feed("100", other)
+        await world.protect()
+        await trio.sleep(70)
+        entries = [Entry(SYMBOL, "long", D(2), limit=D(100)), Entry(other, "long", D(2))]
+        report = await world.running.enter_wave(entries, deadline=10)
+        assert [type(outcome) for outcome in report.outcomes] == [NotEntered, Protected]

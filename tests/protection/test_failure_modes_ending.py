@@ -447,7 +447,9 @@ class _FailsToSettle(MemoryStore):
     failures = 0
 
     @asynccontextmanager
-    async def acquire_lease(self, exchange: str, account: str, *, mark: str, standby: bool = False) -> AsyncIterator[Lease]:
+    async def acquire_lease(  # type: ignore[override]
+        self, exchange: str, account: str, *, mark: str, standby: bool = False
+    ) -> AsyncIterator[Lease]:
         async with super().acquire_lease(exchange, account, mark=mark, standby=standby) as lease:
 
             async def commit(entries: Sequence[StoreWrite]) -> None:

@@ -130,13 +130,3 @@ async def test_what_a_person_adds_to_a_frozen_position_is_covered_or_listed(
         await trio.sleep(200)
         (stop,), positions = world.paper.actual(SYMBOL)
         assert stop.quantity == positions["long"] or BTC in world.running.unprotected()
-
-
-async def test_a_refused_position_that_no_record_can_hold_is_listed_and_raises_an_alarm(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    async with open_world(plan=TrailPlan(initial_stop=D(150))) as world:  # more than the entry price
-        await world.enter(a_position())
-        assert isinstance(await world.running.protect(a_position(), deadline=5.0), Refused)
-        assert BTC in world.running.unprotected()
-        assert "it will not be listed after a restart" in world.alarms()

@@ -13,7 +13,7 @@ from trailing.core import endings, entering, shown
 from trailing.core.endings import count_closed, note_all_filled, note_cut_short, refuse_entry, take_off, tell_backfilled
 from trailing.core.entry_checks import check_entry, check_side
 from trailing.core.gaps import BAR, READ_AGAIN
-from trailing.core.goals import Close
+from trailing.core.goals import Close, Release
 from trailing.core.inputs import Answered, Backfill, Begun, Sent
 from trailing.core.model import Fill, StopOrder, Tick
 from trailing.core.orders import INTENDED, LIVE, Order
@@ -44,6 +44,7 @@ from trailing.core.stop_answers import (
     doubt_position,
     found,
     is_unknown,
+    note_tried,
     order_failed,
     stop_acknowledged,
     stop_failed,
@@ -116,7 +117,8 @@ def on_sent(p: PositionState, sent: Sent, at: float) -> None:
         case PlaceNative():
             p.change(order, "sent", at, quantity=request.quantity, sent_at=at)
         case AmendStop():
-            p.change(order, "change sent", at, price=request.price, quantity=request.quantity, sent_at=at)
+            price, quantity = request.price, request.quantity
+            p.change(order, "change sent", at, price=price, quantity=quantity, sent_at=at, is_echoed=False)
         case CancelStop() | TakeDownStop():
             p.change(order, "cancel sent", at, sent_at=at, makes_way=isinstance(request, TakeDownStop))
         case ClosePosition():
@@ -173,7 +175,7 @@ def on_answered(p: PositionState, answered: Answered, at: float) -> None:
     if was_sent:
         _FAILED[type(request)](p, request, order, error, at)
     elif isinstance(request, PlaceStop):
-        p.was_tried = True
+        note_tried(p, at)
     elif isinstance(request, PlaceEntry):
         entering.not_sent(p, error)
 
@@ -303,7 +305,8 @@ def _close_failed(p: PositionState, request: ClosePosition, order: Order | None,
         p.want_snapshot(order.sent_at + p.timing.request_validity)
         return
     p.change(order, "refused", at)
-    if not isinstance(error, NothingToReduce):
+    is_released = isinstance(p.goal, Close) and isinstance(p.goal.otherwise, Release)
+    if is_released or not isinstance(error, NothingToReduce):
         endings.revoke_close(p)
 
 

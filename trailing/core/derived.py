@@ -124,6 +124,7 @@ def _derive_unprotected_time(p: PositionState, at: float) -> None:
     elif p.unprotected_span is not None:
         p.unprotected_time += p.unprotected_span.until(at)
         p.unprotected_span = None
+        p.policy_from = min(p.policy_from, at)
 
 
 def _derive_crossing(p: PositionState, at: float) -> None:

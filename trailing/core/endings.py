@@ -14,7 +14,7 @@ from trailing.core.account import PositionReport
 from trailing.core.goals import Close, End, Protect, Release
 from trailing.core.model import Candle, Fill
 from trailing.errors import ExchangeError
-from trailing.events import EntryEnded, OpeningFailed, PeaksRead, PositionClosed, PositionReleased
+from trailing.events import EntryEnded, EntryFilled, OpeningFailed, PeaksRead, PositionClosed, PositionReleased
 
 if TYPE_CHECKING:
     from trailing.core.position import PositionState
@@ -51,7 +51,14 @@ def revoke_close(p: PositionState) -> None:
 
 def owes_stop(p: PositionState) -> bool:
     """Return whether a move has cancelled the stop of a position, and the next stop was not refused yet."""
-    return p.taken_down is not None and p.is_unprotected and "place" not in p.back_offs
+    is_taken_down = p.taken_down is not None and p.is_unprotected and bool(p.coverable)
+    return is_taken_down and "place" not in p.back_offs
+
+
+def protects_all(p: PositionState) -> bool:
+    """Return whether a position was opened, and its live stop covers all that a stop can cover."""
+    stop = p.stop
+    return stop is not None and not p.is_opening and stop.quantity >= p.coverable > 0
 
 
 def gives_up_at(p: PositionState) -> float:
@@ -61,7 +68,8 @@ def gives_up_at(p: PositionState) -> float:
         return math.inf
     if owes_stop(p):
         return math.inf
-    return span.since + (p.plan.retry_for if p.plan.on_unprotected == "retry" else 0.0)
+    began = max(span.since, p.policy_from)
+    return began + (p.plan.retry_for if p.plan.on_unprotected == "retry" else 0.0)
 
 
 def policy_due_at(p: PositionState, at: float) -> float:
@@ -152,6 +160,13 @@ def count_closed(p: PositionState, quantity: Decimal, proceeds: Decimal) -> None
     entry = p.entry
     if p.is_entering and entry is not None and p.filled > entry.entered:
         p.entry = replace(entry, entered=min(entry.quantity, p.filled))
+        p.tell(
+            EntryFilled,
+            quantity=p.entry.entered - entry.entered,
+            price=p.position.entry_price,
+            unfilled=p.entry.unfilled,
+            client_order_id=entry.id,
+        )
 
 
 def note_all_filled(p: PositionState, at: float) -> None:

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from trailing.core.endings import tell_entry_ended
 from trailing.core.entries import EntryFacts
 from trailing.core.entry_orders import EntryOrder
-from trailing.core.evidence import judge_absence
+from trailing.core.evidence import UNANNOUNCED, judge_absence
+from trailing.core.goals import Protect
 from trailing.core.inputs import EntryUpdated
 from trailing.core.model import StopOrder
 from trailing.core.orders import CANCELLING, INTENDED, SENT, Order
@@ -112,7 +113,7 @@ def found(p: PositionState, request: FindEntry, row: Order | None, result: Entry
     """Apply the answer to a look-up of the entry.
 
     Its absence is confirmed by two look-ups and by a snapshot that was requested after the first one and when the entry
-    could not be executed any more.
+    could not be executed any more. Without such a snapshot, look-ups decide after `UNANNOUNCED` seconds.
     """
     if result is not None:
         show(p, result, at, asked_at=p.sent_at)
@@ -132,8 +133,10 @@ def found(p: PositionState, request: FindEntry, row: Order | None, result: Entry
         p.entry_row = replace(row, absent_since=verdict.since, find_at=verdict.again_at)
         p.want_snapshot(max(at, executable_until))
         return
-    if p.check_from < math.inf:
-        p.entry_row = replace(row, absent_since=verdict.since, find_at=at + LOOK_AGAIN)
+    assert verdict.since is not None  # set by the first of the two look-ups
+    looked_for = at - verdict.since
+    if p.check_from < math.inf and looked_for < UNANNOUNCED:
+        p.entry_row = replace(row, absent_since=verdict.since, find_at=at + max(LOOK_AGAIN, looked_for))
         return
     if row.state is not SENT:
         p.alarm("an entry that was acknowledged is not found", row.id)
@@ -209,13 +212,16 @@ def look_up(p: PositionState, at: float) -> None:
 def note_listed(p: PositionState, quantity: Decimal, price: Decimal, at: float) -> None:
     """Take a larger position than known in a list, while the entry may be filled.
 
-    The entry is looked up. If that fails again and again, or did not show it, the list counts.
+    The entry is looked up. If that fails again and again, the list counts. If it did not show the entry, the list counts
+    unless the position can't be the entry's, or is to be closed: a person may have opened it.
     """
     look_up(p, at)
     finding, row = p.back_offs.get("find"), p.entry_row
     entry, more = _entry(p), quantity - p.quantity
     fails = finding is not None and finding.failures >= LISTS_COUNT_AFTER
-    if row is None or not (fails or row.absent_since is not None):
+    is_worse = entry.limit is not None and not _is_within_limit(p, price, entry.limit)
+    is_unshown = row is not None and row.absent_since is not None and isinstance(p.goal, Protect) and not is_worse
+    if row is None or not (fails or is_unshown):
         return
     entered = min(entry.quantity, entry.entered + more)
     if entered > entry.entered:
@@ -223,6 +229,12 @@ def note_listed(p: PositionState, quantity: Decimal, price: Decimal, at: float) 
         _enter(p, replace(entry, entered=entered, average_price=price), at)
         if not was_open:
             _begin_unprotected(p)
+
+
+def _is_within_limit(p: PositionState, price: Decimal, limit: Decimal) -> bool:
+    """Return whether the exchange could fill the entry at this average price."""
+    tick = p.market.price_tick
+    return price < limit + tick if p.position.side == "long" else price > limit - tick
 
 
 def _count(p: PositionState, shown: EntryOrder, at: float) -> None:
@@ -256,9 +268,9 @@ def _enter(p: PositionState, entry: EntryFacts, at: float) -> None:
     elif not p.quantity:  # what was filled before is closed already
         p.opened_at = at
     p.quantity += new
-    p.flat.note_changed(at)
     p.want_snapshot(at)
     if new:
+        p.flat.note_changed(at)
         p.tell(EntryFilled, quantity=new, price=entry.average_price, unfilled=entry.unfilled, client_order_id=entry.id)
     if entry.has_bridge and p.quantity:  # otherwise all that is newly filled is closed already
         _attach(p, p.quantity, at, find_at=math.inf)
@@ -271,6 +283,7 @@ def _begin_unprotected(p: PositionState) -> None:
     """Count the position as unprotected since it is open, unless a stop of ours is live."""
     if p.unprotected_span is None and not any(one.purpose == "stop" and one.exists for one in p.orders.values()):
         p.unprotected_span = UnprotectedSpan(p.opened_at, "opening", p.opened_at)
+        p.policy_from = math.inf  # it may be found long after it was filled, and is to get a stop first
 
 
 def _time_of_day(p: PositionState, at: float) -> datetime:

@@ -168,11 +168,14 @@ def _confirm_crossing(p: PositionState, at: float) -> Wanted:
 def _first_checked(p: PositionState, at: float, request: Request) -> Wanted:
     """Return the request, or the time until which it waits for a snapshot.
 
-    After something may have been missed, an exit waits for a snapshot that shows the position, because its stop may
-    have been filled and another position entered. If there is a sign of another position, only a snapshot decides.
+    After something may have been missed, an exit by software waits for a snapshot, because another position may have
+    been entered. So does an owner's close after a restart. If there is a sign of another one, only a snapshot decides.
     """
     if _may_be_another(p):
         return NEVER
+    is_owners = isinstance(p.goal, Close) and not p.goal.is_revocable
+    if is_owners and p.checked_at > -math.inf:
+        return request  # its owner wants closed what is there, and a snapshot has shown it since the process began
     checked_by = p.missed_until + CHECK_FIRST
     return checked_by if at < checked_by < NEVER else request
 

@@ -64,18 +64,18 @@ class PositionState:
         replaced_by: another position that is open in its place and is not protected; or None.
         request: the request under way, or None; `request_id`: its order; `is_sent`, `sent_at`: if and when it left.
         back_offs: the back-offs, by kind of request; `short_lived`: that of stops that ended soon after their placing.
-        moved_at: when the last acknowledged move was sent; None: there was none.
-        crossed_at: when the price crossed both the live stop and the plan's; None: it has not.
+        moved_at: when the last acknowledged move was sent, or None.
+        crossed_at: when the price crossed both the live stop and the plan's, or None.
         would_trigger: the exchange said that the price is beyond a wanted stop; `refused_stop`: the price refused last.
         full_until: until when no second stop is placed beside the live one, because the account has no slot for it.
         taken_down: the stop that was cancelled so that another can be placed, until one is; or None.
-        error: the last error of a request, until one succeeds.
-        refusal: refusals because nothing can be reduced, until such a request is accepted; or None.
+        error: the last error of a request, until one succeeds; `refusal`: refusals because nothing can be reduced.
         flat: the evidence for the position being flat.
         check_from: a snapshot is wanted that is requested at this time or later; infinite: none is.
         missed_until: a snapshot requested at this time or later shows what may have been missed; infinite: nothing was.
         again_at: when another snapshot can decide an open question; infinite: there is none.
         checked_at, shown_at, listed_at: when the last snapshot was requested that judged it, told its quantity, lists it.
+        policy_from: when `retry_for` begins. Infinite until placing a stop was answered.
         leftovers: our stops in snapshots that have no row, with when they were first shown.
         ended_orders: the last orders that left the table, by id, `changed_at` being when. A late list may still show
             one, and a fill of one may come late.
@@ -92,8 +92,7 @@ class PositionState:
         was_tried: a first stop was requested. From then on the rules are asked.
         is_entry_checked: its figures were compared with the exchange's own.
         is_frozen: a rule or the task failed, so its stop stays where it is.
-        told_liquidation: the liquidation price of the last alarm; or None.
-        gap: a time without prices whose peaks are to be read; or None.
+        gap: a time without prices whose peaks are to be read; `told_liquidation`: the price of the last alarm; or None.
         moves, filled, proceeds, last_fill, exit_reason: counts, sums and words for its report.
         confirmed_at: when the exchange last confirmed a request that is no read; None: never.
         live: the live stop that counts: the tightest that is not superseded, the newest of equals; or None.
@@ -169,6 +168,7 @@ class PositionState:
     exit_reason: str = "the stop was filled"
     confirmed_at: float | None = None
     unprotected_span: UnprotectedSpan | None = field(init=False)
+    policy_from: float = math.inf
     live: Order | None = None
     is_covered: bool = False
     has_unknown: bool = False

@@ -219,6 +219,8 @@ def restore_position(
         p.entry = replace(record.entry, was_sent=True, is_over=True, handed_in=now)
     p.moved_at = None if record.seconds_since_move is None else at - record.seconds_since_move
     p.is_opening, p.is_entry_checked, p.was_tried = False, True, True
+    if not (record.is_waiting or (p.entry is not None and not p.entry.entered)):
+        p.policy_from = at
     _restore_orders(p, record, intended, at, find_at=at + find_after)
     p.goal = _goal_of(record)
     if isinstance(p.goal, End) and not p.goal.is_given_up:

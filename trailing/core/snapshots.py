@@ -25,7 +25,7 @@ from trailing.core.evidence import (
     count_missed,
     judge_absence,
 )
-from trailing.core.goals import PROTECT, Close, End
+from trailing.core.goals import Close, End
 from trailing.core.identity import has_known_entry, identify, left_open, stop_that_counts
 from trailing.core.inputs import SnapshotTaken, StopFound
 from trailing.core.model import Side, StopOrder
@@ -186,7 +186,8 @@ def _settle_exit(p: PositionState, order: Order, snapshot: AccountSnapshot, at: 
     """Settle a close of unknown outcome by a snapshot requested after it can't execute.
 
     The quantity in the snapshot shows the outcome. With another entry price, the close was executed and another
-    position was entered since, even if a stop of the closed one is still live.
+    position was entered since, even if a stop of the closed one is still live. It was not if an update says that a
+    person has added to the position since.
     """
     settled_from = order.sent_at + p.timing.request_validity + p.timing.positions_read_lag
     report = snapshot.reports.get((p.position.symbol, p.position.side))
@@ -196,7 +197,8 @@ def _settle_exit(p: PositionState, order: Order, snapshot: AccountSnapshot, at: 
     p.change(order, "absent", at)
     if report is None:
         return
-    if has_known_entry(p, report):
+    told = p.told_quantity if p.updated_at >= order.sent_at and not p.flat.is_said else None
+    if (told is not None and told >= p.quantity) or has_known_entry(p, report):
         revoke_close(p)
     elif p.reported_entry is not None and report.quantity > (left_open(p) or _ZERO):
         end_flat(p, replaced_by=report)
@@ -372,7 +374,7 @@ def _resize(p: PositionState, report: PositionReport) -> None:
         # The whole known quantity is closed, but some is open. That rest is not ours to close, but it needs a stop.
         p.alarm("a closed position is open again", f"{report.quantity}")
         if isinstance(p.goal, Close):
-            p.goal = PROTECT
+            p.goal = p.goal.otherwise
     withdraw_native(p)
 
 

@@ -42,7 +42,7 @@ def stop_acknowledged(p: PositionState, request: Stopping, order: Order | None, 
 
     If these differ from the requested ones by more than rounding, the outcome is unknown.
     """
-    p.was_tried = True
+    note_tried(p, at)
     if order is None:  # an update has reported its end meanwhile
         return
     if not shown.is_as_asked(request.price, request.quantity, result):
@@ -64,6 +64,12 @@ def stop_acknowledged(p: PositionState, request: Stopping, order: Order | None, 
     if p.missing_stops:  # the next snapshot shows whether this one is listed
         p.again_at = min(p.again_at, at + p.timing.orders_read_lag)
     p.ratchet.ask_rules()
+
+
+def note_tried(p: PositionState, at: float) -> None:
+    """Note that placing a stop was answered. From then on the rules are asked, and the plan's policy counts."""
+    p.was_tried = True
+    p.policy_from = min(p.policy_from, at)
 
 
 def _supersede(p: PositionState, request: ReplaceStop) -> None:
@@ -93,7 +99,7 @@ def _doubt(p: PositionState, request: Stopping, order: Order, result: StopOrder,
 
 def stop_failed(p: PositionState, request: Stopping, order: Order | None, error: Exception, at: float) -> None:
     """Apply the failure of a request to place or move a stop."""
-    p.was_tried = True
+    note_tried(p, at)
     if isinstance(error, TooManyStops):
         note_full(p, at)
         if isinstance(request, ReplaceStop):  # the move goes on by cancelling the live stop first

@@ -5,7 +5,6 @@ The steps of its opening and a failure of its task are applied here, too.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -61,26 +60,23 @@ def on_retry_now(p: PositionState, _: RetryNow, at: float) -> None:
 
 
 def on_close_wanted(p: PositionState, wanted: CloseWanted, at: float) -> None:
-    """Close the position for its owner. No refusal takes that back.
-
-    What was missed before does not delay the close, because its owner wants closed what is there now.
-    """
+    """Close the position for its owner. No refusal takes that back."""
     if isinstance(p.goal, Close) and p.goal.is_revocable:
         p.goal = PROTECT
     p.back_offs.pop("close", None)
-    p.missed_until = math.inf
     p.aim(Close(wanted.reason, is_revocable=False))
 
 
 def on_release_wanted(p: PositionState, wanted: ReleaseWanted, at: float) -> None:
     """Release the position to its owner.
 
-    A close that software has decided on goes on if it is under way. If it is refused, the position is released.
-    A release that cancels the stop counts more than one that keeps it.
+    A close goes on, but for one by software that is not under way. If it is refused, or the position is open again
+    afterwards, the position is released. A release that cancels the stop counts more than one that keeps it.
     """
     release, goal = Release(wanted.cancel_stop), p.goal
-    if isinstance(goal, Close) and goal.is_revocable:
-        p.goal = replace(goal, otherwise=release)
+    if isinstance(goal, Close):
+        if not (isinstance(goal.otherwise, Release) and goal.otherwise.cancel_stop):
+            p.goal = replace(goal, otherwise=release)
         if not (isinstance(p.request, ClosePosition) or p.exit_sent):
             revoke_close(p)
     elif isinstance(goal, Release) and release.cancel_stop:

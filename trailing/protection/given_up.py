@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from trailing.core.account import PositionReport
 from trailing.core.evidence import Timing
-from trailing.core.model import Position, Side
+from trailing.core.model import Percent, Position, Side
 from trailing.core.plan import TrailPlan
 from trailing.core.position import PositionState
 from trailing.core.ratchet import Ratchet
-from trailing.core.record import StopRecord, save_position
+from trailing.core.record import save_position
 from trailing.core.states import State
 from trailing.errors import ExchangeError, UsageError
 from trailing.events import OpeningFailed
@@ -25,18 +25,19 @@ if TYPE_CHECKING:
     from trailing.protection.position_task import PositionTask
 
 
+_ANY_PLAN: Final = TrailPlan(initial_stop=Percent(50))
+"""A plan for their records, which need one, that fits almost every position. No task works by it."""
+
+
 class GivenUp:
     """The list of these positions.
-
-    Args:
-        plan: the manager's plan, which a stored record needs.
 
     Attributes:
         listed: the positions, by symbol and side.
     """
 
-    def __init__(self, records: Records, plan: TrailPlan, exchange: Exchange, timing: Timing) -> None:
-        self._records, self._plan, self._exchange, self._timing = records, plan, exchange, timing
+    def __init__(self, records: Records, exchange: Exchange, timing: Timing) -> None:
+        self._records, self._exchange, self._timing = records, exchange, timing
         self.listed: dict[tuple[str, Side], Unprotected] = {}
 
     def add(self, task: PositionTask) -> None:
@@ -44,22 +45,19 @@ class GivenUp:
         self._list(Unprotected(task.state.position, State.CLOSED.value, task.state.error))
 
     def add_refused(self, refused: Refused) -> None:
-        """List a position that was refused before it could be claimed, publish that, and store it for after a restart.
-
-        One that no record can hold, such as one of an unknown market, is listed only as long as this process runs.
-        """
+        """List a position that was refused before it could be claimed, publish that, and store it for after a restart."""
         position, error = refused.position, refused.error
         self._list(Unprotected(position, State.CLOSED.value, error))
         what = f"{type(error).__name__}: {error}"
         self._records.tell(position, OpeningFailed, error=what, unresolved=False, given_up=True)
-        try:
-            self._store(position)
-        except UsageError as wrong:
-            self._records.alarm(position, "it will not be listed after a restart", str(wrong))
+        self._store(position)
 
     def add_stored(self, position: Position, error: Exception) -> None:
-        """List a position whose stored record says that it was given up, or can't be restored. `error`: why."""
-        self.listed[position.symbol, position.side] = Unprotected(position, State.CLOSED.value, error)
+        """List a position whose stored record says that it was given up, or can't be restored. `error`: why.
+
+        The record of an earlier one of its key is closed, because the list has one position of each key.
+        """
+        self._list(Unprotected(position, State.CLOSED.value, error))
 
     def add_untracked(self, report: PositionReport) -> None:
         """List an untracked position that took the place of one of ours, and store that for after a restart."""
@@ -87,8 +85,7 @@ class GivenUp:
         """
         listed = self.listed.pop((symbol, side), None)
         if listed is not None and listed.position.identity != unless:
-            record = msgspec.structs.replace(self._bare_record(listed.position), quantity=Decimal(0))
-            self._records.hand_in_record(record)
+            self._hand_in(listed.position, quantity=Decimal(0))
         return listed is not None
 
     def _list(self, listed: Unprotected) -> None:
@@ -97,11 +94,17 @@ class GivenUp:
         self.listed[key] = listed
 
     def _store(self, position: Position) -> None:
-        self._records.hand_in_record(msgspec.structs.replace(self._bare_record(position), is_abandoned=True))
+        """Store a position for after a restart. If no record can hold it, an alarm says that it will not be listed then."""
+        self._hand_in(position, is_abandoned=True)
 
-    def _bare_record(self, position: Position) -> StopRecord:
-        """Return the record of a position without a task. Raises UsageError if there can be none."""
-        market, now = self._exchange.market(position.symbol), self._records.clock.now()
-        state = PositionState(Ratchet(position, self._plan, market), self._timing, now)
+    def _hand_in(self, position: Position, **fields: Any) -> None:
+        """Hand in the record of a position without a task. `fields`: of the record, beside those of every such one."""
+        now = self._records.clock.now()
+        try:
+            market = self._exchange.market(position.symbol)
+            state = PositionState(Ratchet(position, _ANY_PLAN, market), self._timing, now)
+        except UsageError as wrong:  # there is no such market, or no price below the entry
+            self._records.alarm(position, "it will not be listed after a restart", str(wrong))
+            return
         record = save_position(state, now, self._records.clock.utc())
-        return msgspec.structs.replace(record, state=State.CLOSED.value)
+        self._records.hand_in_record(msgspec.structs.replace(record, state=State.CLOSED.value, **fields))

@@ -13,11 +13,14 @@ from typing import Final
 import trio
 
 from trailing.core.account import AccountSnapshot, Key, Orphan, Owner
+from trailing.core.endings import protects_all
 from trailing.core.evidence import Timing, judge_absence
 from trailing.core.findings import Finding, ForeignInstance, OrphanStop
+from trailing.core.inputs import ReleaseWanted
 from trailing.core.model import StopOrder
 from trailing.errors import ExchangeError, LeaseLost, NoSuchStop, StoreError, TrailingError
 from trailing.protection.order_ids import mark_of
+from trailing.protection.position_task import PositionTask
 from trailing.protection.records import Records
 from trailing.protection.registry import Registry
 from trailing.protection.requests import RequestSender
@@ -88,6 +91,8 @@ class Reconciler:
     def judge(self, snapshot: AccountSnapshot) -> None:
         """Judge a snapshot: settle orphaned intents, cancel leftovers of closed positions, raise alarms.
 
+        Drop positions that wait although another claim protects them, and store again what the store did not take.
+
         Raises:
             LeaseLost: the first snapshot shows stops of another instance. Nothing was written.
         """
@@ -106,8 +111,27 @@ class Reconciler:
         self._cancelling = {one: until for one, until in self._cancelling.items() if until > snapshot.asked_at}
         forgotten_until = snapshot.asked_at - ALARM_AGAIN
         self._alarmed = {one: shown_at for one, shown_at in self._alarmed.items() if shown_at > forgotten_until}
+        for task in tuple(self._registry.waiting()):
+            self._drop_if_protected(task)
+        self._records.store_again()
         claimed = self._registry
         self.released_stops = {one: key for one, key in self.released_stops.items() if claimed.get(*key) is None}
+
+    def _drop_if_protected(self, task: PositionTask) -> None:
+        """Drop a position that waits for its key, and whose caller is gone, if the position that holds the key is the same.
+
+        That is so if a snapshot that was requested after it was handed in has shown that one, covered by its stop.
+        """
+        state, position = task.state, task.state.position
+        holder = self._registry.holder(position.symbol, position.side)
+        if state.is_opening or holder is None:
+            return
+        held = holder.state
+        is_shown = held.listed_at >= state.claimed_at + self._timing.positions_read_lag and held.doubted_stop is None
+        if is_shown and held.position.side == position.side and protects_all(held):
+            task.step(ReleaseWanted(cancel_stop=False))
+            self._registry.drop(task)
+            self._records.hand_in(task)
 
     def _judge_leftovers(self, snapshot: AccountSnapshot, before: dict[tuple[str, str], float | None]) -> None:
         for key, orders in snapshot.ours.items():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 import trio
@@ -89,6 +89,12 @@ class EventPublisher:
 _NO_IDS: Final[frozenset[str]] = frozenset()
 """One empty set for all positions, because each empty set of a position would take 216 bytes."""
 
+RecordKey: TypeAlias = tuple[str, str, str]
+"""Symbol, side and identity of a position."""
+
+Writes: TypeAlias = tuple[StoreWrite, ...]
+"""What is committed together."""
+
 SAVE_AGAIN: Final = 5.0
 """Seconds between two tries to save a record that the store did not take."""
 
@@ -99,6 +105,9 @@ class Records:
 
     Args:
         exchange, account: the account that they are stored under.
+
+    Attributes:
+        unstored: the last records of positions without a task that the store did not take, with the intents that they settle.
     """
 
     exchange: str
@@ -106,6 +115,7 @@ class Records:
     journal: Journal
     clock: Clock
     publisher: EventPublisher
+    unstored: dict[RecordKey, Writes] = field(default_factory=dict)
 
     # The store.
 
@@ -161,6 +171,12 @@ class Records:
         flat = state.ended and not state.quantity
         last = CloseStop if flat else SaveStop
 
+        entries = (
+            last(self.exchange, self.account, record),
+            *(SettleIntent(self.exchange, self.account, order_id) for order_id in settled),
+        )
+        self.unstored.pop(_key(record), None)
+
         def on_answer(error: StoreError | None) -> None:
             task.settling = (task.settling - settled) or _NO_IDS
             if error is None:
@@ -170,25 +186,36 @@ class Records:
             if task.save_at is None:
                 self.alarm(state.position, "the store does not hold what the exchange acknowledged", str(error))
             task.save_at = self.clock.now() + SAVE_AGAIN
+            if state.ended:  # its loop has ended, too
+                self.unstored[_key(record)] = entries
             task.poke()
 
-        self.journal.hand_in(
-            last(self.exchange, self.account, record),
-            *(SettleIntent(self.exchange, self.account, order_id) for order_id in settled),
-            within=state.plan.journal_wait,
-            on_answer=on_answer,
-        )
+        self.journal.hand_in(*entries, within=state.plan.journal_wait, on_answer=on_answer)
 
     def hand_in_record(self, record: StopRecord) -> None:
-        """Hand in the record of a position without a task. Never wait. A failure raises an alarm."""
-        position = record.position
+        """Hand in the record of a position without a task. Never wait. A failure raises an alarm, and `store_again` repeats it."""
+        last = SaveStop if record.quantity else CloseStop
+        entries = (last(self.exchange, self.account, record),)
+        self.unstored.pop(_key(record), None)
 
         def on_answer(error: StoreError | None) -> None:
             if error is not None:
-                self.alarm(position, "the store does not hold what became of a position without a stop", str(error))
+                self.unstored[_key(record)] = entries
+                what = "the store does not hold what became of a position without a stop"
+                self.alarm(record.position, what, str(error))
 
-        last = SaveStop if record.quantity else CloseStop
-        self.journal.hand_in(last(self.exchange, self.account, record), on_answer=on_answer)
+        self.journal.hand_in(*entries, on_answer=on_answer)
+
+    def store_again(self) -> None:
+        """Hand in the last records of positions without a task again that the store did not take. Never wait."""
+        for key, entries in tuple(self.unstored.items()):
+            del self.unstored[key]
+
+            def on_answer(error: StoreError | None, key: RecordKey = key, entries: Writes = entries) -> None:
+                if error is not None:
+                    self.unstored.setdefault(key, entries)
+
+            self.journal.hand_in(*entries, on_answer=on_answer)
 
     async def wait_stored(self, seconds: float, *, shield: bool = False) -> bool:
         """Wait until the store has taken what was handed in so far, or its commit has failed.
@@ -268,3 +295,8 @@ class Records:
     def alarm(self, position: Position | None, what: str, detail: str = "") -> None:
         """Publish an alarm for a position, or for the account if None."""
         self.tell(position, Alarm, what=what, detail=detail)
+
+
+def _key(record: StopRecord) -> RecordKey:
+    position = record.position
+    return position.symbol, position.side, position.identity

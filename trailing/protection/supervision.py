@@ -80,7 +80,7 @@ class Supervision:
         )
         self.registry: Registry = Registry(exchange.name, exchange.account, hedged=exchange.hedged)
         self.tally: Tally = Tally()
-        self.given_up: GivenUp = GivenUp(records, plan, exchange, self.timing)
+        self.given_up: GivenUp = GivenUp(records, exchange, self.timing)
         self.recovered: tuple[Finding, ...] = ()
         self.orphans: dict[str, Orphan] = {}
         self.reconciler: Reconciler = Reconciler(

@@ -15,6 +15,7 @@ import trio
 from trailing.core.entries import Entry, EntryFacts, check_prices, position_of
 from trailing.core.goals import End
 from trailing.core.inputs import OpeningEnded
+from trailing.core.model import Position
 from trailing.core.plan import TrailPlan
 from trailing.core.position import PositionState
 from trailing.core.prices import round_stop
@@ -97,6 +98,7 @@ class EntryWave:
         if held is not task:
             raise _Claimed(_why_claimed(entry, held))
         attempt.task = task
+        self._notional += _worth(task.state.position)
         return await self._open(attempt, task, scope)
 
     def _check_allowed(self, entry: Entry) -> None:
@@ -150,7 +152,7 @@ class EntryWave:
             rests = False
         own_id = ids.new()
         position = position_of(entry, market, reference, now, own_id)
-        self._count_notional(entry, position.quantity * reference)
+        self._check_notional(position)
         stop_id = {"own": ids.new(), "bridge": own_id, None: None}[market.attached_stop]
         facts = EntryFacts(
             own_id,
@@ -164,14 +166,13 @@ class EntryWave:
         )
         return supervision.new_entering_task(position, plan, facts)
 
-    def _count_notional(self, entry: Entry, notional: Decimal) -> None:
-        most = self._supervision.entry_limits.max_notional_per_wave
-        if most is not None and self._notional + notional > most:
+    def _check_notional(self, position: Position) -> None:
+        """Raise LimitReached if the wave would be worth too much with this position, beside those that were claimed."""
+        most, worth = self._supervision.entry_limits.max_notional_per_wave, self._notional + _worth(position)
+        if most is not None and worth > most:
             raise LimitReached(
-                f"{entry.symbol}: the wave would be worth {self._notional + notional}, and "
-                f"EntryLimits.max_notional_per_wave is {most}"
+                f"{position.symbol}: the wave would be worth {worth}, and EntryLimits.max_notional_per_wave is {most}"
             )
-        self._notional += notional
 
     async def _open(self, attempt: _Attempt, task: PositionTask, scope: trio.CancelScope) -> EntryOutcome:
         supervision, state = self._supervision, task.state
@@ -233,6 +234,10 @@ class _Attempt:
     def _not_entered(self, reason: NotEnteredReason, error: Exception) -> NotEntered:
         elapsed = self._supervision.now() - self._started
         return NotEntered(entry=self.entry, elapsed=elapsed, reason=reason, error=error)
+
+
+def _worth(position: Position) -> Decimal:
+    return position.quantity * position.entry_price
 
 
 def _reason(error: Exception, state: PositionState | None) -> NotEnteredReason:

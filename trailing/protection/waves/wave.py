@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 import trio
 
+from trailing.core.endings import protects_all
 from trailing.core.entry_checks import check_side, check_size
 from trailing.core.inputs import CheckWanted, DeadlineStruck, EntryRefused, EntryUnreported, OpeningEnded, StopFound
 from trailing.core.model import Position, StopOrder
@@ -204,8 +205,7 @@ class Wave:
                     f"{position.symbol} got a {position.side} position while its {state.position.side} position is open"
                 )
             stop, same = state.stop, _is_same(held, position)
-            covers = stop is not None and not state.is_opening and stop.quantity >= state.coverable > 0
-            if stop is not None and covers and (is_listed or (same and stop.quantity >= wanted)):
+            if stop is not None and protects_all(state) and (is_listed or (same and stop.quantity >= wanted)):
                 return stop
             if asked_from is None and not state.is_opening:
                 asked_from = self._supervision.now() + self._supervision.timing.positions_read_lag
