@@ -33,7 +33,7 @@ class NoSession:
 )
 def test_fm53_a_documented_frame_has_exactly_these_updates(venue: str, frame: Frame, messages: list[Message]) -> None:
     instrument = Instrument(BTC, INSTRUMENT, CONTRACT) if venue == "okx" else Instrument(BTC, "BTCUSDT", Decimal(1))
-    protocol = STREAM_PROTOCOLS[venue](NoSession(), [instrument])  # type: ignore[arg-type]
+    protocol = STREAM_PROTOCOLS[venue](NoSession(), [instrument], False)  # type: ignore[arg-type]
     assert list(parse_frame(protocol, msgspec.json.encode(frame).decode(), AT)) == messages
 
 
@@ -46,7 +46,7 @@ def test_the_first_execution_of_an_entry_on_bybit_tells_its_time_also_after_its_
     known = entry_update("0.1", "61000.1", order_id="b-701", first_ms=MS)
     ended = entry_update("0.3", "61000.1", order_id="b-701", first_ms=MS, ended=True)
     for order_first in (True, False):
-        protocol = STREAM_PROTOCOLS["bybit"](NoSession(), [Instrument(BTC, "BTCUSDT", Decimal(1))])  # type: ignore[arg-type]
+        protocol = STREAM_PROTOCOLS["bybit"](NoSession(), [Instrument(BTC, "BTCUSDT", Decimal(1))], False)  # type: ignore[arg-type]
         if order_first:
             assert read(first) == [entry_update("0.1", "61000.1", order_id="b-701")]
             assert read(bybit_entry_execution()) == [known]
@@ -58,7 +58,7 @@ def test_the_first_execution_of_an_entry_on_bybit_tells_its_time_also_after_its_
 
 
 def test_the_fills_of_a_stop_that_an_entry_carried_on_bybit_are_told_under_the_id_of_the_entry() -> None:
-    protocol = STREAM_PROTOCOLS["bybit"](NoSession(), [Instrument(BTC, "BTCUSDT", Decimal(1))])  # type: ignore[arg-type]
+    protocol = STREAM_PROTOCOLS["bybit"](NoSession(), [Instrument(BTC, "BTCUSDT", Decimal(1))], False)  # type: ignore[arg-type]
     placed = bybit_order_frame(orderLinkId="", stopOrderType="StopLoss", parentOrderLinkId=OURS)
     updates: list[OrderUpdate] = []
     for frame in (placed, bybit_fill_frame(orderLinkId="")):

@@ -35,6 +35,10 @@ BTC, ETH, BNB = SYMBOLS["BTCUSDT"], SYMBOLS["ETHUSDT"], SYMBOLS["BNBUSDT"]
 BINANCE_USER, BINANCE_MARKET = "binance/futures/user_data_json", "binance/futures/market_data_json"
 
 
+HEDGED = frozenset({f"{BINANCE_USER}/account_update.json"})
+"""The frames of an account in hedge mode: they have both sides of one symbol."""
+
+
 class NoSession:
     client = None
 
@@ -57,7 +61,7 @@ def read(name: str) -> list[Message]:
     if protocol is None:
         pytest.skip("the venue has no stream protocol")
     instruments = [Instrument(symbol, venue_id, D(1)) for venue_id, symbol in SYMBOLS.items()]
-    return list(parse_frame(protocol(NoSession(), instruments), text_of(name), 7.0))  # type: ignore[arg-type]
+    return list(parse_frame(protocol(NoSession(), instruments, name in HEDGED), text_of(name), 7.0))  # type: ignore[arg-type]
 
 
 def fill(side: Side, quantity: str, price: str, ids: tuple[str, str], trade: str, symbol: str = BTC) -> Fill:
@@ -85,12 +89,7 @@ def position(side: Side, quantity: str, symbol: str = BTC) -> Message:
 
 
 FRAMES: Mapping[str, list[Message]] = {
-    f"{BINANCE_USER}/account_update.json": [
-        position("long", "0"),
-        position("short", "0"),
-        position("long", "20"),
-        position("short", "10"),
-    ],
+    f"{BINANCE_USER}/account_update.json": [position("long", "20"), position("short", "10")],
     f"{BINANCE_USER}/account_update_bnfcr.json": [],
     f"{BINANCE_USER}/algo_update_canceled.json": order(
         "cancelled", "long", "Q5xaq5EGKgXXa0fD7fs0Ip", "2148719", "Reduce Only reject", symbol=BNB

@@ -277,6 +277,18 @@ def test_other_frames_of_binance_are_parsed(frame: dict[str, Any], messages: lis
     assert read(binance(), frame) == messages
 
 
+@pytest.mark.parametrize("open_legs", [("LONG",), ("SHORT",), ("LONG", "SHORT"), ()])
+def test_in_hedge_mode_the_entry_of_one_way_mode_on_binance_says_nothing(open_legs: tuple[str, ...]) -> None:
+    entries = [
+        {"s": "BTCUSDT", "pa": "0", "ps": "BOTH"},
+        *({"s": "BTCUSDT", "pa": "2", "ps": leg} for leg in open_legs),
+    ]
+    frame = {"e": "ACCOUNT_UPDATE", "a": {"P": entries}}
+    protocol = BinanceProtocol(NoSession(), [INSTRUMENT], hedged=True)  # type: ignore[arg-type]
+    sides: dict[str, Side] = {"LONG": "long", "SHORT": "short"}
+    assert read(protocol, frame) == [PositionUpdate(BTC, sides[leg], D(2), 7.0) for leg in open_legs]
+
+
 @pytest.mark.parametrize(
     ("frame", "messages"),
     [

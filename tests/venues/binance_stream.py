@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 from binance_shapes import ALGO_STATUS, WORKING_TYPE, number, plain_status, trailed
-from venue_market import Event, Order, OrderEvent, OrderStatus, PositionEvent, PriceEvent, VenueFill, VenueMarket
+from venue_market import Event, Leg, Order, OrderEvent, OrderStatus, PositionEvent, PriceEvent, VenueFill, VenueMarket
 from venue_server import Clock
 from venue_sockets import Socket, Sockets
 
@@ -112,20 +112,24 @@ class BinanceStream:
                 socket.send({"e": event, "E": now, "T": now, **content})
 
     def _account(self, event: PositionEvent) -> object:
-        holding = self._market.holding(event.symbol, event.leg)
-        position = {
-            "s": self._market.instruments[event.symbol].id,
+        """Return the changed position. In hedge mode the empty entry of one-way mode comes first, as in recorded frames."""
+        legs: tuple[Leg, ...] = ("both", event.leg) if self._market.hedged else (event.leg,)
+        return {"m": "ORDER", "B": [], "P": [self._position(event.symbol, leg) for leg in legs]}
+
+    def _position(self, symbol: str, leg: Leg) -> object:
+        holding = self._market.holding(symbol, leg)
+        return {
+            "s": self._market.instruments[symbol].id,
             "pa": number(holding.quantity),
             "ep": number(holding.entry_price) if holding.quantity else "0",
             "cr": "0",
             "up": "0",
             "mt": "cross",
             "iw": "0",
-            "ps": event.leg.upper(),
+            "ps": leg.upper(),
             "ma": "USDT",
             "bep": "0",
         }
-        return {"m": "ORDER", "B": [], "P": [position]}
 
     def _algo(self, order: Order, status: str) -> object:
         wanted, trigger, execution = order.wanted, order.wanted.trigger, order.execution

@@ -62,6 +62,7 @@ class BinanceProtocol:
     Args:
         session: requests listen keys.
         instruments: the markets whose frames are parsed.
+        hedged: whether the account is in hedge mode.
     """
 
     sources: frozenset[Source] = frozenset({"last", "mark", "index"})
@@ -71,8 +72,8 @@ class BinanceProtocol:
     heartbeat: str | None = None
     renewal_seconds: float | None = 1800.0  # a listen key expires after 60 minutes
 
-    def __init__(self, session: Session, instruments: Iterable[Instrument]) -> None:
-        self._session = session
+    def __init__(self, session: Session, instruments: Iterable[Instrument], *, hedged: bool = False) -> None:
+        self._session, self._hedged = session, hedged
         instruments = tuple(instruments)
         self._instruments: Mapping[str, Instrument] = {instrument.id: instrument for instrument in instruments}
         self._ids: Mapping[str, str] = {instrument.symbol: instrument.id.lower() for instrument in instruments}
@@ -242,7 +243,11 @@ class BinanceProtocol:
         instrument = self._instruments.get(position["s"])
         if instrument is None:
             return ()
-        return position_updates(instrument, position.get("ps", "").lower(), Decimal(position["pa"]), now)
+        leg = position.get("ps", "").lower()
+        # In hedge mode Binance adds the empty entry of one-way mode, which says nothing about the two positions.
+        if self._hedged and leg == "both":
+            return ()
+        return position_updates(instrument, leg, Decimal(position["pa"]), now)
 
 
 def _as_stop(update: OrderUpdate, order_id: str, client_order_id: str, side: Side) -> OrderUpdate:

@@ -29,12 +29,12 @@ from trailing.exchanges.ccxt.streams import Streams
 from trailing.exchanges.ccxt.venue import Venue
 from trailing.exchanges.ccxt.venue_limiter import open_limiter
 
-STREAM_PROTOCOLS: Final[Mapping[str, Callable[[Session, Iterable[Instrument]], StreamProtocol]]] = {
-    "binanceusdm": BinanceProtocol,
-    "bybit": BybitProtocol,
-    "okx": OkxProtocol,
+STREAM_PROTOCOLS: Final[Mapping[str, Callable[[Session, Iterable[Instrument], bool], StreamProtocol]]] = {
+    "binanceusdm": lambda session, instruments, hedged: BinanceProtocol(session, instruments, hedged=hedged),
+    "bybit": lambda session, instruments, _: BybitProtocol(session, instruments),
+    "okx": lambda session, instruments, _: OkxProtocol(session, instruments),
 }
-"""The websocket protocols by the venue's name. The prices of all other venues are polled."""
+"""The websocket protocols by the venue's name, and whether the account is in hedge mode. All other venues are polled."""
 
 
 @asynccontextmanager
@@ -63,7 +63,8 @@ async def connect(
         markets = markets_of(venue, await session.call("markets", "load_markets"))
         for method in venue.client.prepare_methods:
             await session.call("markets", method)
-        updates = _updates(session, venue, markets)
+        hedged = await _is_hedged(session, venue, next(iter(markets), None))
+        updates = _updates(session, venue, markets, hedged=hedged)
         exchange = CcxtExchange(
             session,
             venue,
@@ -71,7 +72,7 @@ async def connect(
             updates,
             name=f"{venue.name} testnet" if testnet else venue.name,
             account=account,
-            hedged=await _is_hedged(session, venue, next(iter(markets), None)),
+            hedged=hedged,
             margin_mode=margin_mode,
         )
         sources = venue.prices.methods
@@ -100,13 +101,13 @@ async def connect_public(venue: Venue, *, configure: Callable[[Any], object] | N
         yield PublicMarketData(session, venue, markets_of(venue, await session.call("markets", "load_markets")))
 
 
-def _updates(session: Session, venue: Venue, markets: Mapping[str, Market]) -> Streams | PolledUpdates:
+def _updates(session: Session, venue: Venue, markets: Mapping[str, Market], *, hedged: bool) -> Streams | PolledUpdates:
     protocol = STREAM_PROTOCOLS.get(venue.name)
     if protocol is None:
         return PolledUpdates()
     raw = session.client.markets
     instruments = [Instrument(symbol, raw[symbol]["id"], market.contract_size) for symbol, market in markets.items()]
-    return Streams(session, protocol(session, instruments))
+    return Streams(session, protocol(session, instruments, hedged))
 
 
 def _explain(
