@@ -11,20 +11,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from trailing.core.account import PositionReport
-from trailing.core.model import Market, Side, StopOrder
+from trailing.core.model import Market, StopOrder
 from trailing.core.prices import EXACT
 from trailing.errors import UsageError
 from trailing.exchanges.ccxt.conversion import CLOSED_BY, Raw, is_ours, number, text
 from trailing.exchanges.ccxt.entry_requests import BridgeRequests
 from trailing.exchanges.ccxt.unreadable import UNPARSED
 from trailing.exchanges.ccxt.venue import Venue
-from trailing.exchanges.ccxt.venue_requests import VenueRequests
+from trailing.exchanges.ccxt.venue_requests import POSITION_INDEXES, VenueRequests
 
 _REMEMBERED: Final = 1_000
 """Of how many entries it is remembered that they carried a stop."""
-
-_INDEXES: Final[Mapping[Side, int]] = {"long": 1, "short": 2}
-"""Bybit's index of a position in hedge mode. In one-way mode it is 0."""
 
 
 class Bridges:
@@ -34,11 +31,10 @@ class Bridges:
         requests: sends the requests.
         venue: the venue's row.
         raw_markets: all of ccxt's markets, by symbol.
-        hedged: whether the account is in hedge mode.
     """
 
-    def __init__(self, requests: VenueRequests, venue: Venue, raw_markets: Mapping[str, Raw], *, hedged: bool) -> None:
-        self._requests, self._raw_markets, self._hedged = requests, raw_markets, hedged
+    def __init__(self, requests: VenueRequests, venue: Venue, raw_markets: Mapping[str, Raw]) -> None:
+        self._requests, self._raw_markets = requests, raw_markets
         self.rows: BridgeRequests | None = None if venue.entries is None else venue.entries.bridge
         self._known: OrderedDict[str, None] = OrderedDict()
 
@@ -87,7 +83,7 @@ class Bridges:
         params: dict[str, Any] = {
             **self.rows.clear,
             "symbol": self._raw_markets[order.symbol]["id"],
-            "positionIdx": _INDEXES[order.side] if self._hedged else 0,
+            "positionIdx": POSITION_INDEXES[order.side] if self._requests.is_hedged(order.symbol) else 0,
         }
         await self._requests.call(
             "clear_bridge", self.rows.clear_method, params, symbol=order.symbol, about=order.client_order_id

@@ -22,6 +22,7 @@ from trailing.exchanges.ccxt.limits import limits_of
 from trailing.exchanges.ccxt.market_data import PublicMarketData
 from trailing.exchanges.ccxt.okx_protocol import OkxProtocol
 from trailing.exchanges.ccxt.polling import PolledUpdates, PriceReader
+from trailing.exchanges.ccxt.position_modes import settle_currency
 from trailing.exchanges.ccxt.session import Request, Session, open_session
 from trailing.exchanges.ccxt.stale_prices import STALE_SECONDS, StalePriceMonitor
 from trailing.exchanges.ccxt.stream_protocol import Instrument, StreamProtocol
@@ -63,7 +64,7 @@ async def connect(
         markets = markets_of(venue, await session.call("markets", "load_markets"))
         for method in venue.client.prepare_methods:
             await session.call("markets", method)
-        hedged = await _is_hedged(session, venue, next(iter(markets), None))
+        hedged = await _is_hedged(session, venue, markets)
         updates = _updates(session, venue, markets, hedged=hedged)
         exchange = CcxtExchange(
             session,
@@ -116,14 +117,22 @@ def _explain(
     return explain(venue, request, error, str if credentials is None else credentials.hide)
 
 
-async def _is_hedged(session: Session, venue: Venue, symbol: str | None) -> bool:
-    """Return whether the account is in hedge mode. Raises UsageError if that is not supported on the venue."""
+async def _is_hedged(session: Session, venue: Venue, symbols: Iterable[str]) -> bool:
+    """Return whether the account is in hedge mode. Raises UsageError if that is not supported on the venue.
+
+    Where each symbol has a mode of its own, the account is in hedge mode if one is: of an open position, or the first symbol of
+    a settle currency.
+    """
     hedged = False
     if venue.account.mode_from == "fetch_position_mode":
-        hedged = bool((await session.call("positions", "fetch_position_mode", symbol))["hedged"])
+        hedged = bool((await session.call("positions", "fetch_position_mode", next(iter(symbols), None)))["hedged"])
     elif venue.account.mode_from == "position_rows":
-        rows = await session.call("positions", "fetch_positions", [symbol])
-        hedged = any(row.get("hedged") for row in rows)
+        modes = session.position_modes
+        for symbol in {settle_currency(each): each for each in reversed(tuple(symbols))}.values():
+            modes.note(await session.call("positions", "fetch_positions", [symbol]))
+        for params in venue.lists.positions:
+            modes.note(await session.call("positions", "fetch_positions", None, dict(params)))
+        hedged = modes.is_any_hedged
     if hedged and venue.account.hedge_params is None:
         raise UsageError(
             f"the account on {venue.name} is in hedge mode, which is not supported there; set it to one-way mode"

@@ -50,6 +50,7 @@ class EntryOrders:
         entries = self._rows(request.symbol, request.client_order_id)
         check_entry_request(request, market)
         check_entry_steps(request, market)  # because ccxt would round
+        self._requests.check_can_enter(request.symbol)
         if request.stop is not None and entries.bridge is not None:
             self._bridges.note(request.client_order_id)
         raw = await self._requests.call(

@@ -72,7 +72,7 @@ class CcxtExchange:
     Attributes:
         name: the venue's name, with " testnet" on its test network.
         account: as given to `open_ccxt`.
-        hedged: whether the account was in hedge mode when it was opened.
+        hedged: whether the account was in hedge mode when it was opened. On Bybit: whether a symbol was.
         orders_read_lag, positions_read_lag, request_validity: seconds, as in `Exchange`.
         session, venue: for `trailing doctor` and for tests.
     """
@@ -100,7 +100,7 @@ class CcxtExchange:
         self._requests = VenueRequests(session, venue, hedged=hedged, entry_margin_mode=margin_mode)
         self._prices = PriceReader(session, venue)
         self._unnamed = UnnamedStops(venue)
-        self._bridges = Bridges(self._requests, venue, session.client.markets, hedged=hedged)
+        self._bridges = Bridges(self._requests, venue, session.client.markets)
         self._lists = AccountLists(self._requests, venue, markets, session.client.markets, self._unnamed, self._bridges)
         self._order_reads = OrderReads(self._requests, venue)
         self._entries = EntryOrders(session, self._requests, venue, self._bridges, name=name)
@@ -136,12 +136,14 @@ class CcxtExchange:
 
         Raises:
             UsageError: the price is no multiple of the tick, the quantity no multiple of the step, stops can't trigger by
-                the source, or the callback is not supported.
+                the source, or the callback is not supported. On Bybit also: the symbol is in hedge mode, and the account was
+                not when the exchange was opened.
         """
         market = self.market(request.symbol)
         check_side("StopRequest.side", request.side)
         check_callback(request, market)
         check_steps(market, request.price, request.quantity)
+        self._requests.check_can_protect(request.symbol)
         trailing = self.venue.stops.trailing if request.callback is not None else None
         template = self.venue.stops.place if trailing is None else trailing.place
         price = tightened(self.venue, request.side, request.price)
@@ -304,7 +306,8 @@ class CcxtExchange:
             The entry as acknowledged. Bybit and OKX acknowledge ids only, so it shows nothing filled there.
 
         Raises:
-            UsageError: entries were not tried on the venue, or the market can't attach the stop as requested.
+            UsageError: entries were not tried on the venue, or the market can't attach the stop as requested. On Bybit also: the
+                symbol has another position mode than the account.
             EntryRejected: the venue rejected it, or nothing was sent because a figure lies between the market's steps.
         """
         order = await self._entries.place(self.market(request.symbol), request)

@@ -24,6 +24,7 @@ from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, Tr
 from trailing.exchanges.ccxt.client import open_client
 from trailing.exchanges.ccxt.http_replies import Reply, ReplyLimit, limit_of
 from trailing.exchanges.ccxt.margin_modes import MarginModes
+from trailing.exchanges.ccxt.position_modes import PositionModes
 from trailing.exchanges.limiter import CALLS
 from trailing.services import open_service_nursery
 
@@ -103,6 +104,7 @@ class Session:
         on_frame: called with the text of each websocket frame, and whether it came over the account's connection; None: no
             function is. For `trailing check`.
         margin_modes: of the account's positions, as they were listed or pushed last.
+        position_modes: of the symbols whose positions were listed, on a venue where they may differ.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Session:
         self.rate_limiter = rate_limiter
         self.on_frame: Callable[[str, bool], object] | None = None
         self.margin_modes: MarginModes = MarginModes()
+        self.position_modes: PositionModes = PositionModes()
         self._tasks = tasks
         self._loop = loop
         self._explain = explain

@@ -30,6 +30,7 @@ class Slot(Enum):
 
     PRICE = "price"
     CLIENT_ORDER_ID = "client order id"
+    POSITION_INDEX = "position index"
     SOURCE = "source"
     DIRECTION = "direction"
     CALLBACK = "callback"
@@ -38,6 +39,7 @@ class Slot(Enum):
 
 PRICE: Final = Slot.PRICE
 CLIENT_ORDER_ID: Final = Slot.CLIENT_ORDER_ID
+POSITION_INDEX: Final = Slot.POSITION_INDEX
 SOURCE: Final = Slot.SOURCE
 DIRECTION: Final = Slot.DIRECTION
 CALLBACK: Final = Slot.CALLBACK
@@ -89,10 +91,10 @@ class AccountMode(msgspec.Struct, frozen=True, kw_only=True):
     """Hedge mode and margin mode of an account.
 
     Args:
-        mode_from: how to read whether the account is in hedge mode: ccxt's method, or the field `hedged` of its positions;
-            None: the venue has no hedge mode, or does not state it. Source: ccxt.
-        hedge_params: additional parameters of a request that places an order in hedge mode; None: hedge mode is refused.
-            Source: ccxt, capture.
+        mode_from: how to read whether the account is in hedge mode: ccxt's method, or the field `hedged` of its positions, if
+            each symbol has a mode of its own; None: the venue has no hedge mode, or does not state it. Source: ccxt.
+        hedge_params: additional parameters of a request that places an order in hedge mode; `POSITION_INDEX` is 1 for a long
+            position and 2 for a short one. None: hedge mode is refused. Source: ccxt, capture.
         margin_mode: the only margin mode that orders are sent for; a position in another one is not protected. None: orders
             are for the position's own mode. Source: ccxt, capture.
         margin_param: parameter of an order with the margin mode of its position; "": the venue needs none. Source: ccxt.

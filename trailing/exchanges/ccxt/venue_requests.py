@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final, get_args
 
@@ -19,6 +20,9 @@ from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.ccxt.unreadable import UNPARSED
 from trailing.exchanges.ccxt.venue import Params, Slot, Venue, fill_in
 from trailing.exchanges.port import escaped
+
+POSITION_INDEXES: Final[Mapping[Side, int]] = {"long": 1, "short": 2}
+"""Bybit's index of a position in hedge mode. In one-way mode it is 0."""
 
 FILL_WAITS = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between look-ups of a closing order whose reply did not state its fill."""
@@ -111,6 +115,32 @@ class VenueRequests:
             values[Slot.SOURCE] = self._venue.stops.sources[source]
         return fill_in(template, values)
 
+    def is_hedged(self, symbol: str) -> bool:
+        """Return whether a symbol is in hedge mode. On most venues the whole account has one mode."""
+        if self._venue.account.mode_from != "position_rows":
+            return self._hedged
+        return self._session.position_modes.is_hedged(symbol, default=self._hedged)
+
+    def check_can_protect(self, symbol: str) -> None:
+        """Refuse a stop for a symbol in hedge mode if the account was in one-way mode when the exchange was opened.
+
+        The manager would take an open position of the other side for a reversal of this one. Raises UsageError.
+        """
+        if self.is_hedged(symbol) and not self._hedged:
+            raise UsageError(
+                f"{symbol} is in hedge mode, and the account was in one-way mode when the exchange was opened; open the exchange "
+                "again"
+            )
+
+    def check_can_enter(self, symbol: str) -> None:
+        """Refuse an entry in a symbol whose mode is not that of the account. Raises UsageError."""
+        if self.is_hedged(symbol) is not self._hedged:
+            mode = {True: "hedge mode", False: "one-way mode"}
+            raise UsageError(
+                f"{symbol} is in {mode[self.is_hedged(symbol)]}, and the account is in {mode[self._hedged]}; set the same mode for "
+                "all symbols, and open the exchange again"
+            )
+
     async def position_params(self, symbol: str, side: Side, *, must_exist: bool) -> Params:
         """Return the parameters that name a position: its side in hedge mode, and its margin mode, where the venue needs them.
 
@@ -125,8 +155,7 @@ class VenueRequests:
         Raises:
             NothingToReduce: the venue lists no such position (yet). Nothing was sent.
         """
-        account = self._venue.account
-        params = {} if not self._hedged or account.hedge_params is None else {**account.hedge_params}
+        account, params = self._venue.account, self._hedge_params(symbol, side)
         if account.margin_param:
             mode = await self._margin_mode(symbol, side)
             if mode is not None:
@@ -142,13 +171,18 @@ class VenueRequests:
 
         It is the mode of the side's open position, or else of the other side's, or else the one that `open_ccxt` was given.
         """
-        account = self._venue.account
-        params = {} if not self._hedged or account.hedge_params is None else {**account.hedge_params}
+        account, params = self._venue.account, self._hedge_params(symbol, side)
         if not account.margin_param:
             return params
         modes = self._session.margin_modes
         own, other = modes.get(symbol, side), modes.get(symbol, "short" if side == "long" else "long")
         return {**params, account.margin_param: own or other or self._entry_margin_mode}
+
+    def _hedge_params(self, symbol: str, side: Side) -> dict[str, Any]:
+        """Return the parameters that name a side in hedge mode; none in one-way mode."""
+        if not self.is_hedged(symbol) or self._venue.account.hedge_params is None:
+            return {}
+        return fill_in(self._venue.account.hedge_params, {Slot.POSITION_INDEX: POSITION_INDEXES[side]})
 
     async def entry_margin_mode(self, symbol: str) -> MarginMode | None:
         """Return the margin mode that `entry_params` gives to entries of a symbol; None: those of the two sides differ.
@@ -195,6 +229,7 @@ class VenueRequests:
         for params in self._venue.lists.positions:
             raws += await self._pages("positions", "fetch_positions", (None,), params)
         self._session.margin_modes.replace(_margin_modes(raws))
+        self._session.position_modes.note(raws)
         return raws
 
     async def _pages(

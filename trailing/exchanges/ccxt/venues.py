@@ -14,6 +14,7 @@ from trailing.exchanges.ccxt.venue import (
     CALLBACK,
     CLIENT_ORDER_ID,
     ORDER_ID,
+    POSITION_INDEX,
     PRICE,
     SOURCE,
     AccountMode,
@@ -247,7 +248,8 @@ _BYBIT = Venue(
         prepare_methods=("is_unified_enabled",),
         testnet_method="set_sandbox_mode",
     ),
-    account=AccountMode(mode_from="position_rows", hedge_params={"hedged": True}),
+    # Not ccxt's parameter `hedged`: with that, ccxt leaves reduceOnly out of a close.
+    account=AccountMode(mode_from="position_rows", hedge_params={"positionIdx": POSITION_INDEX}),
     stops=StopRequests(
         place={
             "stopLossPrice": PRICE,
