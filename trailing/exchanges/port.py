@@ -192,7 +192,7 @@ class StreamState(msgspec.Struct, frozen=True, gc=False):
 
     Args:
         connected: whether all updates arrive. True without a False before: an update could not be parsed, so the account must
-            be read.
+            be read. True with a False right after it: the account must be read, and some prices do not arrive.
         at: when it changed, in seconds on the running clock.
         detail: the reason.
     """

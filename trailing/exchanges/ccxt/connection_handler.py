@@ -19,7 +19,7 @@ class ConnectionHandler(Protocol):
     def on_unreadable(self, detail: str, *, of_account: bool) -> None:
         """Handle an entry that could not be parsed. `detail` says why."""
 
-    def check_unreadable(self) -> None:
+    def request_due_snapshot(self) -> None:
         """Request a snapshot if one is due. Called twice a second by each open connection of the account."""
 
     def on_connected(self, connection: ReconnectingWebSocket, seconds: float) -> None:

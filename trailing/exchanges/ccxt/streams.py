@@ -19,7 +19,10 @@ from trailing.exchanges.port import StreamState, Update, escaped
 from trailing.exchanges.updates import UpdateChannel
 
 _PROMPT = 1.0
-"""Seconds that a first connection may take. After a longer time, updates may have been missed, so a snapshot is needed."""
+"""Seconds that a first connection may take. After a longer time, updates may have been missed, so a snapshot is needed.
+
+So long the account waits for prices that were lost with it, so that one snapshot is enough.
+"""
 
 
 PAUSE_SECONDS: Final = 10.0
@@ -126,7 +129,7 @@ class Streams(UpdateBroadcast):
         self._connection_of: dict[str, ReconnectingWebSocket] = {}
         self._down: dict[ReconnectingWebSocket, str] = dict.fromkeys(self._account, "not connected yet")
         self._started = False
-        self._unread_detail = ""
+        self._snapshot_wanted = ""  # why; "": none is wanted
         self._snapshot_due_at = -math.inf
 
     def __repr__(self) -> str:
@@ -175,25 +178,39 @@ class Streams(UpdateBroadcast):
         self._connection_of[symbol].reconnect(reason)
 
     def on_connected(self, connection: ReconnectingWebSocket, seconds: float) -> None:
-        """Publish that the stream is up once all connections are. The manager then reads what was missed."""
+        """Publish that the stream is up once all connections are. The manager then reads what was missed.
+
+        If only prices stay missing, `request_due_snapshot` requests a snapshot of what the account has missed.
+        """
         was_down = self._down.pop(connection, None) is not None
-        if (was_down or seconds > _PROMPT) and not self._down:
-            self._unread_detail = ""  # the snapshot that follows shows it
+        if not (was_down or seconds > _PROMPT):
+            return
+        if not self._down:
+            self._snapshot_wanted = ""  # the snapshot that follows shows it
             self.publish(self.state())
+        elif connection in self._account:
+            self._snapshot_wanted = "the account's updates arrive again"
+            self._snapshot_due_at = trio.current_time() + _PROMPT
 
     def on_unreadable(self, detail: str, *, of_account: bool = False) -> None:
-        """Count an entry that can't be parsed. For one of the account, `check_unreadable` requests a snapshot."""
+        """Count an entry that can't be parsed. For one of the account, `request_due_snapshot` requests a snapshot."""
         super().on_unreadable(detail)
         if of_account:
-            self._unread_detail = detail
+            self._snapshot_wanted = f"an update can't be parsed: {escaped(detail)}"
 
-    def check_unreadable(self) -> None:
-        """Request a snapshot if an update of the account could not be parsed, at most once in `PAUSE_SECONDS`."""
+    def request_due_snapshot(self) -> None:
+        """Request a snapshot if the account has missed an update, or one could not be parsed, once in `PAUSE_SECONDS`.
+
+        The state that the stream is up requests it. If prices are missing, the state that the stream is down follows at once.
+        """
         now = trio.current_time()
-        if self._unread_detail and not self._down and now >= self._snapshot_due_at:
+        is_account_down = any(connection in self._down for connection in self._account)
+        if self._snapshot_wanted and not is_account_down and now >= self._snapshot_due_at:
             self._snapshot_due_at = now + PAUSE_SECONDS
-            self.publish(StreamState(True, now, f"an update can't be parsed: {escaped(self._unread_detail)}"))
-            self._unread_detail = ""
+            self.publish(StreamState(True, now, self._snapshot_wanted))
+            self._snapshot_wanted = ""
+            if self._down:
+                self.publish(self.state())
 
     def on_disconnected(self, connection: ReconnectingWebSocket, reason: str) -> None:
         """Publish that the stream is down, with the first connection that is lost."""

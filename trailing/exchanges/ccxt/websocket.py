@@ -320,7 +320,7 @@ class ReconnectingWebSocket:
         while self._account:
             await trio.sleep(_OVERDUE_SECONDS)
             self._dispatch(self._protocol.release_overdue(trio.current_time()))
-            self._handler.check_unreadable()
+            self._handler.request_due_snapshot()
 
 
 def _reason_of(error: BaseException) -> str:
