@@ -192,6 +192,22 @@ async def test_a_revoked_key_is_an_authentication_failure_unless_the_status_is_a
         assert desk.stops_there() == {"taken"}
 
 
+async def test_an_accepted_close_whose_look_up_is_refused_is_of_unknown_outcome(venue: str) -> None:
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        if venue == "binanceusdm":  # its usual reply states the fill
+            accepted = json_reply(
+                {"orderId": 77, "symbol": "BTCUSDT", "side": "SELL", "type": "MARKET", "status": "NEW"}
+            )
+            desk.server.faults.add(Fault(on="close_position", reply=accepted, executed=True))
+        refused = json_reply(NOT_TAKEN[venue], 401 if venue == "binanceusdm" else 200)
+        for operation in ("find_stop", "find_entry", "open_orders", "fetch_order"):
+            desk.server.faults.add(Fault(on=operation, reply=refused))
+        with pytest.raises(OutcomeUnknown, match="was accepted, but its look-up was refused"):
+            await desk.exchange.close_position(BTC, "long", Decimal("0.8"), ID)
+        assert [seen.booked for seen in desk.server.seen("close_position")].count(True) == 1
+
+
 async def test_a_restriction_of_a_market_or_account_is_no_authentication_failure(venue: str) -> None:
     replies = {
         "binanceusdm": json_reply({"code": -4192, "msg": "Trade forbidden due to Cooling-off Period."}, 400),

@@ -11,7 +11,14 @@ import trio
 
 from trailing.core.entry_orders import MarginMode
 from trailing.core.model import Percent, Side, Source, check_money, check_source, refuse
-from trailing.errors import ExchangeUnreachable, NothingToReduce, OutcomeUnknown, StopRejected, UsageError
+from trailing.errors import (
+    AuthenticationFailed,
+    ExchangeUnreachable,
+    NothingToReduce,
+    OutcomeUnknown,
+    StopRejected,
+    UsageError,
+)
 from trailing.exchanges.ccxt.clock import warn_of_skew
 from trailing.exchanges.ccxt.conversion import Raw, number, text
 from trailing.exchanges.ccxt.errors import ClockOff
@@ -300,6 +307,10 @@ class VenueRequests:
             except (ExchangeUnreachable, StopRejected):  # not listed yet, or not reached
                 await trio.sleep(wait)
                 continue
+            except AuthenticationFailed as error:  # of the look-up; the close was accepted
+                raise OutcomeUnknown(
+                    f"{self._venue.name} close_position {symbol}: order {shown} was accepted, but its look-up was refused: {error}"
+                ) from error
             if raw.get("status") == "open":
                 await trio.sleep(wait)
         raise OutcomeUnknown(
