@@ -13,7 +13,7 @@ from venue_faults import Fault, json_reply
 import trailing
 from trailing import EntryRequest, open_ccxt
 from trailing.core.entry_orders import EntrySettings
-from trailing.errors import ExchangeUnreachable, UsageError
+from trailing.errors import AuthenticationFailed, ExchangeUnreachable, RateLimited, UsageError
 
 OURS = "tr00000000000000000001"
 by_venue = pytest.mark.parametrize("venue", ["binanceusdm", "bybit", "okx"])
@@ -79,6 +79,20 @@ async def test_a_reply_that_can_t_be_parsed_is_unreachable(venue: str, reply: di
         known = {"retCode": 0, "result": {"marginMode": "ODD"}} if venue == "bybit" else reply
         desk.server.faults.add(Fault(on=operation, reply=json_reply(known)))
         with pytest.raises(ExchangeUnreachable):
+            await desk.exchange.entry_settings(BTC)
+
+
+async def test_a_failed_request_keeps_its_error_with_the_time_of_a_rate_limit() -> None:
+    async with open_desk("binanceusdm") as desk:
+        limited = json_reply({"code": -1003, "msg": "Too many requests."}, 429, {"Retry-After": "37"})
+        desk.server.faults.add(Fault(on="entry_settings", reply=limited))
+        with pytest.raises(RateLimited) as raised:
+            await desk.exchange.entry_settings(BTC)
+        assert raised.value.retry_after == 37
+    async with open_desk("binanceusdm") as desk:
+        refused = json_reply({"code": -2015, "msg": "Invalid API-key, IP, or permissions for action."}, 401)
+        desk.server.faults.add(Fault(on="entry_settings", reply=refused))
+        with pytest.raises(AuthenticationFailed):
             await desk.exchange.entry_settings(BTC)
 
 

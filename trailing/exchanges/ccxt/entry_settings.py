@@ -11,7 +11,7 @@ import trio
 
 from trailing.core.entry_orders import EntrySettings, MarginMode
 from trailing.core.model import Side
-from trailing.errors import ExchangeUnreachable, UsageError
+from trailing.errors import ExchangeError, ExchangeUnreachable, UsageError
 from trailing.exchanges.ccxt.conversion import number
 from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.ccxt.unreadable import UNREADABLE, reason
@@ -56,6 +56,8 @@ class SettingsReader:
             raise UsageError(f"{symbol}: {self._name} is not supported for entries yet")
         try:
             return await reader(self, symbol)
+        except ExchangeError:  # of a request
+            raise
         except UNREADABLE as error:
             raise ExchangeUnreachable(
                 f"{self._name} entry_settings {symbol}: the reply can't be parsed: {escaped(reason(error))}"
