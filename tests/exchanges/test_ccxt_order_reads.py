@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 import trio
@@ -288,8 +288,86 @@ async def test_bybit_is_asked_by_our_own_id_and_other_orders_are_left_out() -> N
     assert (sent.path, sent.params["orderLinkId"]) == ("/v5/execution/list", ID)
 
 
-async def test_a_page_that_is_full_without_a_cursor_may_be_incomplete() -> None:
-    replies = executions([{**TRADE, "id": number} for number in range(1000)], algo={**ALGO, "actualOrderId": "991"})
+@pytest.mark.parametrize(
+    ("number", "says"), [("number", "may be incomplete"), (7, "leads to itself")], ids=["without numbers", "the same"]
+)
+async def test_a_full_page_that_leads_to_no_other_one_may_be_incomplete(number: object, says: str) -> None:
+    replies = executions([{**TRADE, "id": number}] * 1000, algo={**ALGO, "actualOrderId": "991"})
     async with open_capture("binanceusdm", replies) as capture:
-        with pytest.raises(ExchangeUnreachable, match="may be incomplete"):
+        with pytest.raises(ExchangeUnreachable, match=says):
+            await capture.exchange.order_fills(BTC, ID, NOW - timedelta(days=1))
+
+
+async def test_the_executions_of_an_order_on_binance_are_read_page_by_page() -> None:
+    def reply(url: str) -> object:
+        if "/algoOrder" in url:
+            return {**ALGO, "algoStatus": "FINISHED", "actualOrderId": "991"}
+        params = dict(parse_qsl(urlsplit(url).query))
+        assert "fromId" not in params or not params.keys() & {"startTime", "endTime"}  # Binance refuses both together
+        first = int(params.get("fromId", 0))
+        return [{**TRADE, "id": number, "qty": "0.001"} for number in range(2500) if number >= first][:1000]
+
+    async with open_capture("binanceusdm", reply) as capture:
+        fills = await capture.exchange.order_fills(BTC, ID, NOW - timedelta(days=1))
+    assert sum(fill.quantity for fill in fills) == D("2.5")
+    asked = [sent.params for sent in capture.sent if sent.path.endswith("/userTrades")]
+    assert [params.get("fromId") for params in asked] == [None, "1000", "2000"]
+    assert {params["orderId"] for params in asked} == {"991"}
+
+
+OKX_STOP: dict[str, Any] = {
+    "algoId": "7",
+    "ordId": "77",
+    "ordIdList": ["77"],
+    "instId": "BTC-USDT-SWAP",
+    "algoClOrdId": ID,
+    "state": "effective",
+    "ordType": "conditional",
+    "side": "sell",
+    "sz": "250",
+    "slTriggerPx": "1000",
+    "slOrdPx": "-1",
+    "cTime": "1",
+}
+
+
+def okx_executions(orders: Mapping[str, int], **changes: Any) -> Callable[[str], object]:
+    """Return the replies of OKX: of the stop, and of the executions of its orders, one contract of 0.01 each."""
+    bills = [(order_id, number) for order_id, count in orders.items() for number in range(count)]
+    at = str(milliseconds(NOW - timedelta(seconds=30)))
+    shown = {"instType": "SWAP", "instId": "BTC-USDT-SWAP", "fillPx": "1000.1", "fillSz": "1", "side": "sell", "ts": at}
+    rows = [
+        {**shown, "ordId": order_id, "tradeId": f"{order_id}{bill}", "billId": str(bill)}
+        for bill, (order_id, _) in enumerate(bills, 10_000)
+    ][::-1]
+
+    def reply(url: str) -> object:
+        if "/fills-history" not in url:
+            return {"code": "0", "data": [{**OKX_STOP, **changes}]}
+        params = dict(parse_qsl(urlsplit(url).query))
+        before = int(params.get("after", 10**9))
+        found = [row for row in rows if row["ordId"] == params["ordId"] and int(row["billId"]) < before]
+        return {"code": "0", "data": found[:100]}
+
+    return reply
+
+
+async def test_the_executions_of_an_order_on_okx_are_read_page_by_page() -> None:
+    async with open_capture("okx", okx_executions({"77": 250})) as capture:
+        fills = await capture.exchange.order_fills(BTC, ID, NOW - timedelta(days=1))
+    assert sum(fill.quantity for fill in fills) == D("2.5")
+    assert len({fill.trade_id for fill in fills}) == 250
+
+
+@pytest.mark.parametrize("listed", [["77", "78"], ["78"]])
+async def test_the_executions_of_a_stop_that_okx_has_split_are_those_of_all_its_orders(listed: list[str]) -> None:
+    async with open_capture("okx", okx_executions({"77": 75, "78": 75, "79": 5}, ordIdList=listed)) as capture:
+        fills = await capture.exchange.order_fills(BTC, ID, NOW - timedelta(days=1))
+    assert sum(fill.quantity for fill in fills) == D("1.5")
+
+
+@pytest.mark.parametrize("listed", ["77,78", {"77": 1}, [["77"]]])
+async def test_orders_of_a_stop_that_can_not_be_parsed_make_the_sum_unknown(listed: object) -> None:
+    async with open_capture("okx", okx_executions({"77": 75}, ordIdList=listed)) as capture:
+        with pytest.raises(ExchangeUnreachable, match="the order can't be parsed"):
             await capture.exchange.order_fills(BTC, ID, NOW - timedelta(days=1))

@@ -18,6 +18,7 @@ from trailing.exchanges.ccxt.venue import (
     FillRequests,
     ListRequests,
     LookUp,
+    NextPage,
     OrderFields,
     PriceRequests,
     StopRequests,
@@ -170,7 +171,7 @@ OKX: Final = Venue(
         kind_fields=("ordType",),
         positions=_FUTURES,
         page_size=100,
-        pages_by_id=True,
+        next_page=NextPage(param="after"),
         other_markets=r"\w+-USD-(SWAP|\d{6})",  # inverse contracts; new expiry dates are listed every week
         raw_position_methods=("privateGetAccountPositions", "parse_position"),  # all positions are in one reply
         raw_position_list="data",
@@ -178,12 +179,13 @@ OKX: Final = Venue(
     # .../#order-book-trading-trade-get-transaction-details-last-3-months
     fills=FillRequests(
         look_ups=(
-            LookUp(params={"trigger": True, "clientOrderId": CLIENT_ORDER_ID}, field="ordId"),
+            LookUp(params={"trigger": True, "clientOrderId": CLIENT_ORDER_ID}, field="ordId", list_field="ordIdList"),
             LookUp(params={"clientOrderId": CLIENT_ORDER_ID}, field="ordId"),
         ),
         trades={"ordId": ORDER_ID},
         field="ordId",
         page_size=100,
+        next_page=NextPage(param="after", field="billId"),
         window_days=90,
         kept_days=90,
     ),

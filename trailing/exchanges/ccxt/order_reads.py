@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,11 +10,11 @@ from typing import Any
 import trio
 
 from trailing.core.account import OpenOrder
-from trailing.core.model import Fill, Market, Side, check_money, check_one_of
+from trailing.core.model import Fill, Market, Side, check_money, check_one_of, refuse
 from trailing.errors import ExchangeUnreachable, StopRejected, UsageError
 from trailing.exchanges.ccxt.conversion import CLOSED_BY, Raw, base_units, from_venue_id, number, to_venue_id
 from trailing.exchanges.ccxt.replies import acknowledged_id
-from trailing.exchanges.ccxt.unreadable import UNPARSED, UNREADABLE, reason
+from trailing.exchanges.ccxt.unreadable import UNPARSED, UNREADABLE, as_text, reason
 from trailing.exchanges.ccxt.venue import FillRequests, Slot, Venue, fill_in
 from trailing.exchanges.ccxt.venue_requests import VenueRequests
 from trailing.exchanges.port import PartialList, escaped
@@ -70,39 +70,51 @@ class OrderReads:
         requests = self._venue.fills
         if requests is None:
             raise UsageError(f"{self._venue.name}: it is not known how to read the executions of an order there")
-        values: dict[Slot, Any] = {Slot.CLIENT_ORDER_ID: to_venue_id(self._venue, client_order_id)}
+        own_id = to_venue_id(self._venue, client_order_id)
+        ids: Sequence[str] = (own_id,)
         if requests.look_ups:
-            order_id = await self._executed_as(market.symbol, requests, values)
-            if order_id is None:
-                return []
-            values[Slot.ORDER_ID] = order_id
+            ids = await self._executed_as(market.symbol, requests, {Slot.CLIENT_ORDER_ID: own_id})
         fills: dict[str, Fill] = {}
-        for start, end in _windows(requests, since):
-            params = {**fill_in(requests.trades, values), "until": _milliseconds(end)}
-            raws = await self._requests.trades(market.symbol, _milliseconds(start), params, requests.page_size)
-            wanted = str(values[Slot.ORDER_ID if requests.look_ups else Slot.CLIENT_ORDER_ID])
-            for raw in raws:
-                try:
-                    if str(raw["info"].get(requests.field)) == wanted:
-                        fill = _fill(market, client_order_id, raw)
-                        fills[str(fill.trade_id)] = fill
-                except UNREADABLE as error:
-                    raise ExchangeUnreachable(
-                        f"{self._venue.name} order_fills {market.symbol}: an execution can't be parsed: "
-                        f"{escaped(reason(error))}"
-                    ) from error
+        for order_id in ids:
+            values = {Slot.CLIENT_ORDER_ID: own_id, Slot.ORDER_ID: order_id}
+            for start, end in _windows(requests, since):
+                params = {**fill_in(requests.trades, values), "until": _milliseconds(end)}
+                raws = await self._requests.trades(market.symbol, _milliseconds(start), params, requests)
+                for raw in raws:
+                    try:
+                        if str(raw["info"].get(requests.field)) == order_id:
+                            fill = _fill(market, client_order_id, raw)
+                            fills[str(fill.trade_id)] = fill
+                    except UNREADABLE as error:
+                        raise ExchangeUnreachable(
+                            f"{self._venue.name} order_fills {market.symbol}: an execution can't be parsed: "
+                            f"{escaped(reason(error))}"
+                        ) from error
         return sorted(fills.values(), key=lambda fill: fill.at)
 
-    async def _executed_as(self, symbol: str, requests: FillRequests, values: dict[Slot, Any]) -> str | None:
-        """Return the id that the executions of an order have; None: it has none, or there is no such order."""
+    async def _executed_as(self, symbol: str, requests: FillRequests, values: Mapping[Slot, Any]) -> Sequence[str]:
+        """Return the ids that the executions of an order have; none: it has no executions, or there is no such order.
+
+        Raises:
+            ExchangeUnreachable: the ids can't be parsed, because a part of the executions would be a wrong sum.
+        """
         for look_up in requests.look_ups:
             params = fill_in(look_up.params, values)
             try:
                 raw = await self._requests.call("order_fills", "fetch_order", None, symbol, params, symbol=symbol)
             except StopRejected:  # there is no such order of this kind
                 continue
-            return str(raw["info"].get(look_up.field) or "") or None
-        return None
+            try:
+                listed = raw["info"].get(look_up.list_field) or []
+                if not isinstance(listed, list):
+                    raise refuse(look_up.list_field, listed, "a list")
+                ids = (as_text("id", each) for each in (*listed, raw["info"].get(look_up.field)))
+                return tuple(dict.fromkeys(filter(None, ids)))
+            except UNREADABLE as error:
+                raise ExchangeUnreachable(
+                    f"{self._venue.name} order_fills {symbol}: the order can't be parsed: {escaped(reason(error))}"
+                ) from error
+        return ()
 
 
 def _open_order(venue: Venue, market: Market, raw: Raw, *, is_conditional: bool) -> OpenOrder:

@@ -200,6 +200,21 @@ class CloseRequests(msgspec.Struct, frozen=True, kw_only=True):
     exact_in_hedge_mode: bool = False
 
 
+class NextPage(msgspec.Struct, frozen=True, kw_only=True):
+    """How to request the page after a full one, by the numbers of its entries.
+
+    Args:
+        param: parameter of the request. Source: API.
+        field: field of the venue's entry with its number; "": ccxt's `id`. Source: API.
+        is_newer: the next page has newer entries. It begins behind the largest number, and its request has no times. False: it
+            has older entries, before the smallest number. Source: API.
+    """
+
+    param: str
+    field: str = ""
+    is_newer: bool = False
+
+
 class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
     """Requests that look up one order, or list orders and positions.
 
@@ -211,9 +226,9 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
         kind_fields: fields of the venue's open orders that together name the type; (): ccxt's word is used. Source: API.
         positions: parameters of `fetch_positions`, for each list of positions. Source: ccxt, capture.
         page_size: entries to request for one page of orders, the most that it has; None: there are no pages. Source: API.
-        cursor: field of the first entry that leads to the next page; "": there is none. Then, and without `pages_by_id`, a full
+        cursor: field of the first entry that leads to the next page; "": there is none. Then, and without `next_page`, a full
             page is an error, because the list may be incomplete. Source: ccxt.
-        pages_by_id: the next page of orders is the one `after` the smallest order id. Source: API.
+        next_page: how to request the next page of orders, where there is no cursor. Source: API.
         bare_list_paths: ends of the URL paths whose reply must be a plain JSON list. Source: API.
         list_fields: ends of the URL paths whose reply must have a JSON list in a field, and that field, with dots. Source: API.
         other_markets: pattern of ccxt's symbols of listed markets that are no linear contracts; "": none. Source: ccxt.
@@ -232,7 +247,7 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
     positions: tuple[Params, ...] = ({},)
     page_size: int | None = None
     cursor: str = ""
-    pages_by_id: bool = False
+    next_page: NextPage | None = None
     bare_list_paths: tuple[str, ...] = ()
     list_fields: Mapping[str, str] = {}
     other_markets: str = ""
@@ -246,10 +261,13 @@ class LookUp(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         params: parameters of `fetch_order` without an order id. Source: ccxt, capture.
         field: field of the venue's order with the id that its executions have; it is empty if there are none. Source: API.
+        list_field: field of the venue's order with a list of such ids, if the venue may split it into several orders; "": it does
+            not. Source: API.
     """
 
     params: Params
     field: str
+    list_field: str = ""
 
 
 class FillRequests(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,6 +278,7 @@ class FillRequests(msgspec.Struct, frozen=True, kw_only=True):
         trades: parameters of `fetch_my_trades`; `ORDER_ID` is the id of the look-up. Source: ccxt, capture.
         field: field of the venue's execution with the id that `trades` asks for. Source: API.
         page_size: the executions of one page. Source: API.
+        next_page: how to request the next page, where there is no `ListRequests.cursor`; None: a full page is an error.
         window_days: the longest time between begin and end of one request, in days. Source: API.
         kept_days: how far back the venue states executions, in days. Source: API.
     """
@@ -268,6 +287,7 @@ class FillRequests(msgspec.Struct, frozen=True, kw_only=True):
     trades: Params
     field: str
     page_size: int
+    next_page: NextPage | None = None
     window_days: int
     kept_days: int
 

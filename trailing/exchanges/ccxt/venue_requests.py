@@ -25,7 +25,7 @@ from trailing.exchanges.ccxt.errors import ClockOff
 from trailing.exchanges.ccxt.margin_modes import PositionKey
 from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.ccxt.unreadable import UNPARSED
-from trailing.exchanges.ccxt.venue import Params, Slot, Venue, fill_in
+from trailing.exchanges.ccxt.venue import FillRequests, NextPage, Params, Slot, Venue, fill_in
 from trailing.exchanges.port import escaped
 
 POSITION_INDEXES: Final[Mapping[Side, int]] = {"long": 1, "short": 2}
@@ -224,11 +224,12 @@ class VenueRequests:
         """Return open orders. Each page is one request to the rate limit."""
         lists = self._venue.lists
         args = (symbol, None, lists.page_size)
-        return await self._pages(operation, "fetch_open_orders", args, params, symbol, by_id=lists.pages_by_id)
+        return await self._pages(operation, "fetch_open_orders", args, params, symbol, next_page=lists.next_page)
 
-    async def trades(self, symbol: str, since: int, params: Params, page_size: int) -> list[Raw]:
+    async def trades(self, symbol: str, since: int, params: Params, rows: FillRequests) -> list[Raw]:
         """Return our executions of a symbol since a time in UTC milliseconds. Each page is one request to the rate limit."""
-        return await self._pages("order_fills", "fetch_my_trades", (symbol, since, page_size), params, symbol)
+        args = (symbol, since, rows.page_size)
+        return await self._pages("order_fills", "fetch_my_trades", args, params, symbol, next_page=rows.next_page)
 
     async def positions(self) -> list[Raw]:
         """Return the positions of the account. Each page of each list is one request to the rate limit."""
@@ -247,7 +248,7 @@ class VenueRequests:
         params: Params,
         symbol: str | None = None,
         *,
-        by_id: bool = False,
+        next_page: NextPage | None = None,
     ) -> list[Raw]:
         raws: list[Raw] = []
         size = args[-1] or params.get("limit")
@@ -255,19 +256,23 @@ class VenueRequests:
         for _ in range(MOST_PAGES):
             page = list(await self.call(operation, name, *args, dict(further), symbol=symbol))
             raws += page
-            following = self._following(operation, page, size, by_id=by_id)
+            following = self._following(operation, page, size, next_page)
             if following is None:
                 return raws
             if not following:
                 raise ExchangeUnreachable(
                     f"{self._venue.name} {operation}: the list fills its page of {size} entries and may be incomplete"
                 )
+            if next_page is not None and next_page.is_newer:
+                args, params = (symbol, None, size), {name: each for name, each in params.items() if name != "until"}
             if further == {**params, **following}:
                 raise ExchangeUnreachable(f"{self._venue.name} {operation}: a page of the list leads to itself")
             further = {**params, **following}
         raise ExchangeUnreachable(f"{self._venue.name} {operation}: the list has more than {MOST_PAGES} pages")
 
-    def _following(self, operation: str, page: list[Raw], size: int | None, *, by_id: bool) -> Params | None:
+    def _following(
+        self, operation: str, page: list[Raw], size: int | None, next_page: NextPage | None
+    ) -> Params | None:
         """Return the parameters that lead to the next page; None: this is the last one; empty: none are known."""
         # ccxt stores the cursor in the first entry of the reply, and then sorts the entries by time.
         cursor = self._venue.lists.cursor and next(
@@ -279,8 +284,7 @@ class VenueRequests:
             return {"cursor": cursor}
         if self._venue.lists.cursor or size is None or len(page) < size:
             return None  # a venue with cursors may fill its last page
-        ids = [int(raw["id"]) for raw in page if by_id and str(raw.get("id")).isdecimal()]
-        return {"after": str(min(ids))} if ids else {}
+        return {} if next_page is None else _numbered(page, next_page)
 
     async def fill_of(self, symbol: str, order_id: str, raw: Raw) -> tuple[Decimal, Decimal]:
         """Return the contracts that a closing order has closed, and the average price: from its reply or by look-up."""
@@ -316,6 +320,15 @@ class VenueRequests:
         raise OutcomeUnknown(
             f"{self._venue.name} close_position {symbol}: order {shown} was accepted, but its fill is not known"
         )
+
+
+def _numbered(page: list[Raw], next_page: NextPage) -> Params:
+    """Return the parameter that leads to the next page; empty: no entry has a number."""
+    found = (raw["info"].get(next_page.field) if next_page.field else raw.get("id") for raw in page)
+    numbers = [int(each) for each in map(str, found) if each.isdecimal()]
+    if not numbers:
+        return {}
+    return {next_page.param: str(max(numbers) + 1 if next_page.is_newer else min(numbers))}
 
 
 def _margin_modes(raws: list[Raw]) -> dict[PositionKey, str]:
