@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal as D
@@ -15,7 +15,7 @@ from real_exchange import BTC, Desk, open_desk, stop_request
 from venue_faults import Fault
 
 import trailing
-from trailing import Percent, Position, Protected, TrailPlan
+from trailing import EntryRequest, Percent, Position, Protected, TrailPlan
 from trailing.errors import CallRejected, ExchangeUnreachable, LeaseLost, OutcomeUnknown, UsageError
 from trailing.exchanges.ccxt.calls import find_method
 from trailing.exchanges.ccxt.venues import VENUES as VENUES_BY_NAME
@@ -201,6 +201,76 @@ async def test_a_stop_of_ours_can_t_be_cancelled_by_the_exchange_s_id(venue: str
                 await desk.exchange.call("cancel_order", stop.order_id, BTC, **params)
         assert changes(desk) == before
         assert desk.stops_there() == {stop.client_order_id}
+
+
+@pytest.mark.parametrize("form", [list, str, "{},".format, lambda ids: [{"orderId": ids}], '[{{"orderId":{}}}]'.format])
+async def test_an_entry_of_ours_can_t_be_cancelled_by_a_list_of_ids(form: Callable[[Any], Any]) -> None:
+    async with managed("binanceusdm") as (desk, _):
+        for source in ("last", "mark", "index"):
+            await desk.server.move_price(BTC, D(1000), source)
+        order = await desk.exchange.place_entry(EntryRequest(BTC, "long", D("0.6"), OURS, limit=D(900)))
+        before = changes(desk)
+        ids: Any = int(order.order_id)
+        with pytest.raises(UsageError, match=f"got .* {order.order_id}, an order that the manager placed"):
+            wanted = form([ids] if form in (list, str) else ids)
+            await desk.exchange.call("fapiPrivateDeleteBatchOrders", symbol="BTCUSDT", orderIdList=wanted)
+        assert changes(desk) == before
+
+
+@pytest.mark.parametrize("named", [{}, {"orderId": ""}, {"orderIdList": []}, {"orderIdList": "[]"}])
+async def test_a_cancellation_that_names_no_order_is_refused(named: dict[str, Any]) -> None:
+    async with managed("binanceusdm") as (desk, _):
+        before = changes(desk)
+        with pytest.raises(UsageError, match="got no order id, and may cancel the stops, too"):
+            await desk.exchange.call("fapiPrivateDeleteBatchOrders", symbol="BTCUSDT", **named)
+        assert changes(desk) == before
+
+
+CANCEL_ALL = {
+    "bitget": ("privateMixPostMixV1OrderCancelSymbolOrders", "privateMixPostMixV1PlanCancelSymbolPlan"),
+    "gate": ("privateFuturesDeleteSettlePriceOrders", "privateDeliveryDeleteSettlePriceOrders"),
+    "kucoinfutures": ("futuresPrivateDeleteStopOrders", "utaPrivatePostAccountModeOrderCancelAll"),
+    "krakenfutures": ("privatePostCancelallorders", "privatePostCancelallordersafter"),
+    "deribit": (
+        "privateGetCancelAll",
+        "privateGetCancelAllByCurrency",
+        "privateGetCancelAllByInstrument",
+        "privateGetEnableCancelOnDisconnect",
+    ),
+    "bingx": ("swapV2PrivateDeleteTradeAllOpenOrders", "swapV2PrivatePostTradeCancelAllAfter"),
+}
+POSITION_MODE = {
+    "bitget": ("privateMixPostV2MixAccountSetPositionMode", "privateUtaPostV3AccountSetHoldMode"),
+    "gate": ("privateFuturesPostSettleDualMode", "privateFuturesPostSettleSetPositionMode"),
+    "kucoinfutures": ("futuresPrivatePostPositionSwitchPositionMode",),
+    "bingx": ("swapV1PrivatePostPositionSideDual",),
+}
+SINGLE = {
+    "gate": "privateFuturesDeleteSettlePriceOrdersOrderId",
+    "kucoinfutures": "futuresPrivateDeleteOrdersOrderId",
+    "deribit": "privateGetCancel",
+    "bingx": "swapV2PrivateDeleteTradeOrder",
+    "bitget": "privateMixPostV2MixOrderCancelPlanOrder",
+}
+
+
+@pytest.mark.parametrize(("methods", "reason"), [(CANCEL_ALL, "cancel the stops"), (POSITION_MODE, "position mode")])
+def test_calls_that_reach_every_stop_or_change_the_position_mode_are_refused_on_unverified_venues(
+    methods: Mapping[str, tuple[str, ...]], reason: str
+) -> None:
+    for venue, names in methods.items():
+        row = VENUES_BY_NAME[venue]
+        client = getattr(pro, row.client.class_name)()
+        for name in names:
+            with pytest.raises(UsageError, match=reason):
+                find_method(client, row, name)
+
+
+@pytest.mark.parametrize("venue", SINGLE)
+def test_a_call_that_cancels_a_single_order_is_allowed_on_unverified_venues(venue: str) -> None:
+    row = VENUES_BY_NAME[venue]
+    client = getattr(pro, row.client.class_name)()
+    assert find_method(client, row, SINGLE[venue]).kind == "call_cancel"
 
 
 REFUSED = [

@@ -38,12 +38,13 @@ _REFUSED: Final = (
     (re.compile(r"setpositionmode"), "the exchange reads the position mode when it is opened; set it before"),
     (
         re.compile(
-            r"cancelall.*|cancelordersforsymbols|(?!.*get).*(allopenorders|algoopenorders|cancelall|masscancel).*"
+            r"cancelordersforsymbols|.*(cancelall|cancelsymbol|enablecancelondisconnect).*|.*delete.*(price|stop)orders"
+            r"|(?!.*get).*(allopenorders|algoopenorders|masscancel).*"
         ),
         "it would cancel the stops, too; cancel the bot's own orders by their ids",
     ),
     (
-        re.compile(r"(?!.*get).*(positionsidedual|switchmode|setpositionmode)"),
+        re.compile(r"(?!.*get).*(positionsidedual|switchmode|positionmode|dualmode|setholdmode)"),
         "it would change the position mode in use",
     ),
     (re.compile(r".*(listenkey|listentoken).*"), "it would end the stream of the account's updates"),
@@ -54,7 +55,15 @@ _KINDS: Final = (
     (re.compile(r"edit.*|.*amend.*|.*(put|modify).*order.*"), "call_amend"),
     (re.compile(r"create.*order.*|closeposition|closeallpositions|.*post.*order.*|.*closeposition"), "call_order"),
 )
-_IDS: Final = re.compile(r".*ids?")
+_IDS: Final = re.compile(r".*ids?(list)?")
+"""The name of an argument that names orders, in lower case."""
+
+_LABELS: Final = frozenset({"label"})
+"""Names of arguments with client order ids, where the venue doesn't call them so."""
+
+_WORD: Final = re.compile(r"[\w:-]+")
+"""An id in a text. A text may contain several of them."""
+
 _REPEATING: Final = frozenset({"maxRetriesOnFailure"})
 _WANTED: Final = object()
 
@@ -143,16 +152,30 @@ class BotCalls:
         return await self._session.call(found.kind, found.name, *args, about=f"call {found.name}", may_send=may_send)
 
     def _check_ids(self, found: CcxtMethod, arguments: Sequence[Any], params: Mapping[str, Any]) -> None:
-        """Raise UsageError if the arguments name an order of ours."""
+        """Raise UsageError if the arguments name an order of ours, or if a call that cancels names none.
+
+        Without an id, some venues cancel all orders of a symbol.
+        """
         for value in _texts((*arguments, params)):
             if _TAG.search(value):
                 raise UsageError(
                     f"{found.name} got {value!r}, an id of an order that the manager placed and works with"
                 )
         given = dict(zip(found.parameters, arguments, strict=False))
+        is_any_named = False
         for name, value in _named({**params, **given}):
-            if _IDS.fullmatch(name.lower()) and str(value) in self._own_ids:
-                raise UsageError(f"{found.name} got {name} {value}, an order that the manager placed and works with")
+            if _IDS.fullmatch(name.lower()):
+                for own_id in self._own_ids.intersection(_WORD.findall(str(value))):
+                    raise UsageError(
+                        f"{found.name} got {name} {own_id}, an order that the manager placed and works with"
+                    )
+            elif name.lower() not in _LABELS:
+                continue
+            is_any_named = is_any_named or bool(value)
+        if found.kind == "call_cancel" and not is_any_named:
+            raise UsageError(
+                f"{found.name} got no order id, and may cancel the stops, too; cancel the bot's own orders by their ids"
+            )
 
 
 def find_method(client: Any, venue: Venue, method: object) -> CcxtMethod:
@@ -224,11 +247,28 @@ def _texts(value: Any, depth: int = 0) -> Iterator[str]:
             yield from _texts(each, depth + 1)
 
 
-def _named(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield every single value with the name of its argument or field. The values of a list have the list's name."""
-    for name, value in values.items():
-        for each in value if isinstance(value, (list, tuple)) else (value,):
-            if isinstance(each, Mapping):
-                yield from _named(each)
-            else:
-                yield str(name), each
+def _named(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every single value with the name of its argument or field. The values of a list have the list's name.
+
+    A text that is JSON counts as what it contains, because some endpoints take lists of orders as text.
+    """
+    found = _parsed(value) if isinstance(value, str) and value.lstrip()[:1] in {"[", "{"} else value
+    if isinstance(found, Mapping):
+        for field, each in found.items():
+            yield from _named(each, str(field))
+    elif isinstance(found, (list, tuple, set, frozenset)):
+        for each in found:
+            yield from _named(each, name)
+    else:
+        yield name, found
+
+
+def _parsed(text: str) -> Any:
+    """Return the content of a JSON text; the text itself, if it is none. Raises UsageError if it is nested too deeply."""
+    try:
+        parsed = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return text
+    for _ in _texts(parsed):  # it checks the depth
+        pass
+    return parsed
