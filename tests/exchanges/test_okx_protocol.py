@@ -314,7 +314,7 @@ def test_an_event_answers_a_request_or_ends_the_connection(frame: dict[str, Any]
     assert read(frame) == [message]
 
 
-def test_a_subscription_is_accepted_when_each_of_its_topics_is_confirmed() -> None:
+def test_okx_confirms_each_topic_of_a_subscription_by_itself() -> None:
     protocol = okx()
     topics = protocol.topics(BTC)
     sent = json.loads(protocol.subscription_message(3, topics, subscribe=True))
@@ -331,9 +331,11 @@ def test_a_subscription_is_accepted_when_each_of_its_topics_is_confirmed() -> No
         read({"event": "subscribe", "arg": argument, "connId": "1"}, protocol)
         for argument in (sent["args"][2], sent["args"][0], sent["args"][1])
     ]
-    assert replies == [[], [], [RequestReply()]]
+    assert replies == [[RequestReply(topic=topic)] for topic in (topics[2], topics[0], topics[1])]
     assert json.loads(protocol.subscription_message(4, topics[:1], subscribe=False))["op"] == "unsubscribe"
-    assert read({"event": "unsubscribe", "arg": sent["args"][0], "connId": "1"}, protocol) == [RequestReply()]
+    assert read({"event": "unsubscribe", "arg": sent["args"][0], "connId": "1"}, protocol) == [
+        RequestReply(topic=topics[0])
+    ]
 
 
 async def test_the_account_needs_two_connections_with_a_login_each() -> None:

@@ -94,9 +94,6 @@ class OkxProtocol:
         self._symbols_of_index: dict[str, list[str]] = {}
         for instrument in instruments:
             self._symbols_of_index.setdefault(_index_of(instrument.id), []).append(instrument.symbol)
-        self._unconfirmed: dict[
-            str, set[str]
-        ] = {}  # by topic: the topics of its request that OKX has not confirmed yet
         self._held: dict[tuple[str, str], dict[str, Decimal]] = {}  # by instrument and leg: contracts by margin mode
         self._entries = EntryUpdates()
         self._stops: dict[str, str] = {}  # client order ids by id, the latest last
@@ -109,8 +106,6 @@ class OkxProtocol:
 
     def subscription_message(self, number: int, topics: Sequence[str], *, subscribe: bool) -> str:
         """Return a request to subscribe or unsubscribe. OKX confirms each of its topics."""
-        unconfirmed = set(topics)
-        self._unconfirmed.update(dict.fromkeys(topics, unconfirmed))
         operation = "subscribe" if subscribe else "unsubscribe"
         return json.dumps({"id": str(number), "op": operation, "args": [_argument(topic) for topic in topics]})
 
@@ -164,10 +159,7 @@ class OkxProtocol:
             case "login" if frame.get("code") == "0":
                 return (RequestReply(),)
             case "subscribe" | "unsubscribe":
-                topic = _topic(frame["arg"])
-                unconfirmed = self._unconfirmed.pop(topic, {topic})
-                unconfirmed.discard(topic)
-                return () if unconfirmed else (RequestReply(),)
+                return (RequestReply(topic=_topic(frame["arg"])),)
             case "error" if frame.get("code") == _TOO_MANY_REQUESTS:
                 return (ConnectionExpired(str(frame.get("msg")) or "too many requests over this connection"),)
             case "error" | "login":

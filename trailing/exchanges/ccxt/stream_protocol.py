@@ -30,9 +30,12 @@ class RequestReply(msgspec.Struct, frozen=True):
 
     Args:
         error: why the venue refused the request; "": it accepted it.
+        topic: the only one that the venue confirms by this reply, because it confirms each topic of a request by itself; "": it
+            replies to the whole request.
     """
 
     error: str = ""
+    topic: str = ""
 
 
 class ConnectionExpired(msgspec.Struct, frozen=True):

@@ -99,6 +99,7 @@ class ReconnectingWebSocket:
         self._connect_began_at = self._last_frame_at = 0.0
         self._request_number = 0
         self._reply: RequestReply | None = None
+        self._unconfirmed: set[str] = set()  # topics of the present request
         self._refused_topics: set[str] = set()
         self._scope: trio.CancelScope | None = None
         self._lost_reason = ""
@@ -227,14 +228,21 @@ class ReconnectingWebSocket:
         for message in messages:
             match message:
                 case RequestReply():
-                    self._reply = message
-                    self._replied.set()
+                    self._on_reply(message)
                 case ConnectionExpired():
                     raise ConnectionLost(message.detail)
                 case Unreadable():
                     self._handler.on_unreadable(message.detail, of_account=self._account)
                 case _:
                     self._handler.on_update(message)
+
+    def _on_reply(self, reply: RequestReply) -> None:
+        """Take a reply. A request whose topics are confirmed one by one is answered with the last one."""
+        self._unconfirmed.discard(reply.topic)
+        if reply.topic and self._unconfirmed:
+            return
+        self._reply = reply
+        self._replied.set()
 
     async def _check_silence(self, socket: Socket) -> None:
         pinged_at = self._last_frame_at
@@ -265,7 +273,7 @@ class ReconnectingWebSocket:
         while True:
             changed, wanted = self._topics_changed, self.topics - self._refused_topics
             for topics in self._batches(subscribed - wanted):
-                _raise_if_refused(await self._request(socket, self._subscription(topics, subscribe=False)))
+                _raise_if_refused(await self._request(socket, self._subscription(topics, subscribe=False), topics))
                 subscribed.difference_update(topics)
             for topics in self._batches(wanted - subscribed):
                 subscribed.update(await self._subscribe(socket, topics))
@@ -279,7 +287,7 @@ class ReconnectingWebSocket:
 
         A refused request is repeated for each half of its topics, so that one bad topic does not block the others.
         """
-        refusal = await self._request(socket, self._subscription(topics, subscribe=True))
+        refusal = await self._request(socket, self._subscription(topics, subscribe=True), topics)
         if not refusal:
             return topics
         if self._account:
@@ -299,9 +307,9 @@ class ReconnectingWebSocket:
         self._request_number += 1
         return self._protocol.subscription_message(self._request_number, topics, subscribe=subscribe)
 
-    async def _request(self, socket: Socket, text: str) -> str:
+    async def _request(self, socket: Socket, text: str, topics: Iterable[str] = ()) -> str:
         """Send a request and wait for its reply, one at a time. Return why it was refused, or "" if it was accepted."""
-        self._reply, self._replied = None, trio.Event()
+        self._reply, self._replied, self._unconfirmed = None, trio.Event(), set(topics)
         await self._session.run(socket.send_str(text))
         with trio.move_on_after(self._silence) as scope:
             await self._replied.wait()
