@@ -45,7 +45,7 @@ LISTS: Mapping[str, list[str]] = {
     "binanceusdm": ["GET /fapi/v1/openOrders", "GET /fapi/v1/openAlgoOrders"],
     "bybit": ["GET /v5/order/realtime"],
     "okx": ["GET /api/v5/trade/orders-pending", *["GET /api/v5/trade/orders-algo-pending"] * 3],
-    "bitget": ["GET /api/v2/mix/order/orders-pending", "GET /api/v2/mix/order/orders-plan-pending"],
+    "bitget": ["GET /api/v2/mix/order/orders-pending", *["GET /api/v2/mix/order/orders-plan-pending"] * 3],
     "gate": ["GET /api/v4/futures/usdt/orders", "GET /api/v4/futures/usdt/price_orders"],
     "kucoinfutures": ["GET /api/v1/orders", "GET /api/v1/stopOrders"],
     "krakenfutures": ["GET /derivatives/api/v3/openorders"],

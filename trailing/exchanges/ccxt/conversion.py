@@ -52,14 +52,35 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_ID: Final = 100  # the longest that a venue accepts has 64
 _ORDER_ID = re.compile(r"[0-9A-Za-z][\w:-]{0,99}", re.ASCII)
 _OURS = re.compile(r"tr([0-9a-f]{20})")
+_IN_128_BITS = re.compile(r"0x[0-9a-fA-F]{32}")
 _OURS_IN_128_BITS = re.compile(r"0x7472([0-9a-f]{20})0{8}")
 
 
 def markets_of(venue: Venue, raw_markets: Mapping[str, Raw]) -> dict[str, Market]:
-    """Return the linear contracts among ccxt's markets, by symbol."""
+    """Return the linear contracts among ccxt's markets, by symbol, without those whose stops would not be listed."""
     return {
-        symbol: market for symbol, raw in raw_markets.items() if (market := _market(venue, symbol, raw)) is not None
+        symbol: market
+        for symbol, raw in raw_markets.items()
+        if not _is_unlisted(venue, symbol) and (market := _market(venue, symbol, raw)) is not None
     }
+
+
+def _is_unlisted(venue: Venue, symbol: str) -> bool:
+    """Return whether the venue's lists leave a market out. A stop there would count as absent."""
+    return re.fullmatch(venue.lists.unlisted_markets, symbol) is not None
+
+
+def unknown_market(venue: Venue, name: str, symbol: str) -> UsageError:
+    """Return the error for a symbol that `markets_of` does not contain. `name` is that of the exchange."""
+    if _is_unlisted(venue, symbol):
+        return UsageError(
+            f"symbol got {symbol!r}, which can't be protected on {name}, because its lists of stops and positions leave this "
+            "market out"
+        )
+    return UsageError(
+        f"symbol got {symbol!r}, but {name} lists no such linear contract among the markets that were read when the exchange was "
+        "opened; open it again if the contract was listed later"
+    )
 
 
 def is_linear(raw: Raw) -> bool:
@@ -143,10 +164,13 @@ def check_steps(market: Market, price: Decimal, quantity: Decimal) -> None:
 
 
 def to_venue_id(venue: Venue, client_order_id: str) -> str:
-    """Return a client order id as the venue writes it. Raises UsageError if the venue can't represent it."""
+    """Return a client order id as the venue writes it. Raises UsageError if the venue can't represent it.
+
+    A foreign id of 128 bits stays as it is, so that its order can be cancelled.
+    """
     if venue.orders.id_form == "t-":
         return f"t-{client_order_id}"
-    if venue.orders.id_form == "0x":
+    if venue.orders.id_form == "0x" and not _IN_128_BITS.fullmatch(client_order_id):
         ours = _OURS.fullmatch(client_order_id)
         if ours is None:
             raise UsageError(

@@ -39,6 +39,7 @@ from trailing.exchanges.ccxt.conversion import (
     text,
     tightened,
     to_venue_id,
+    unknown_market,
 )
 from trailing.exchanges.ccxt.entry_orders import EntryOrders
 from trailing.exchanges.ccxt.entry_settings import SettingsReader
@@ -123,10 +124,7 @@ class CcxtExchange:
         try:
             return self._markets[symbol]
         except KeyError:
-            raise UsageError(
-                f"symbol got {symbol!r}, but {self.name} lists no such linear contract among the markets that were read when "
-                "the exchange was opened; open it again if the contract was listed later"
-            ) from None
+            raise unknown_market(self.venue, self.name, symbol) from None
 
     async def place_stop(self, request: StopRequest) -> StopOrder:
         """Place a reduce-only stop-market order, or a trailing order.

@@ -15,7 +15,7 @@ from trailing.errors import ExchangeUnreachable, StopRejected, UsageError
 from trailing.exchanges.ccxt.conversion import CLOSED_BY, Raw, base_units, from_venue_id, number, to_venue_id
 from trailing.exchanges.ccxt.replies import acknowledged_id
 from trailing.exchanges.ccxt.unreadable import UNPARSED, UNREADABLE, as_text, reason
-from trailing.exchanges.ccxt.venue import FillRequests, Slot, Venue, fill_in
+from trailing.exchanges.ccxt.venue import FillRequests, Params, Slot, Venue, fill_in
 from trailing.exchanges.ccxt.venue_requests import VenueRequests
 from trailing.exchanges.port import PartialList, escaped
 
@@ -30,10 +30,12 @@ class OrderReads:
 
     def __init__(self, requests: VenueRequests, venue: Venue) -> None:
         self._requests, self._venue = requests, venue
+        self._cancel_params: dict[str, dict[str, Params]] = {}  # of the listed orders, by symbol and order id
 
     async def open_orders(self, market: Market) -> Sequence[OpenOrder]:
         """Return all open orders of a symbol by order id; a `PartialList` if an entry can't be parsed."""
         orders: dict[str, OpenOrder] = {}
+        cancel_params: dict[str, Params] = {}
         left_out: list[str] = []
         for params in self._venue.lists.orders:
             is_conditional = bool(params.get("trigger"))
@@ -44,12 +46,18 @@ class OrderReads:
                     left_out.append(f"order {raw.get('id')}: {reason(error)}")
                 else:
                     orders[order.order_id] = order
+                    names = self._venue.lists.cancel_names
+                    cancel_params[order.order_id] = {name: params[name] for name in names if name in params}
+        self._cancel_params[market.symbol] = cancel_params
         found = [order for _, order in sorted(orders.items())]
         return PartialList(found, left_out) if left_out else found
 
     async def cancel_order(self, order: OpenOrder) -> None:
         """Cancel an order of `open_orders`, after the requests in flight for its client order id. Raises as the port says."""
-        template = self._venue.stops.cancel if order.is_conditional else {}
+        template: Params = {}
+        if order.is_conditional:
+            listed = self._cancel_params.get(order.symbol, {}).get(order.order_id, {})
+            template = {**self._venue.stops.cancel, **listed}
         own_id = to_venue_id(self._venue, order.client_order_id) if order.client_order_id else ""
         closes: Side = CLOSED_BY[order.order_side]
         raw = await self._requests.call(

@@ -56,7 +56,11 @@ _BITGET = Venue(
     lists=ListRequests(
         find_list={"trigger": True, "planType": "normal_plan"},
         stops=({"trigger": True, "planType": "normal_plan"},),
+        # https://www.bitget.com/api-doc/contract/plan/get-orders-plan-pending: planType
+        orders=({}, *({"trigger": True, "planType": each} for each in ("normal_plan", "profit_loss", "track_plan"))),
+        cancel_names=("planType",),
         page_size=100,
+        unlisted_markets=r".+:USDC.*",  # they are of another productType than ccxt's default
     ),
     fields=OrderFields(source="triggerType"),
     prices=PriceRequests(
@@ -83,7 +87,13 @@ _GATE = Venue(
         cancel={"trigger": True},
     ),
     closes=_CLOSES,
-    lists=ListRequests(find_list={"trigger": True}, stops=({"trigger": True},), page_size=100),
+    lists=ListRequests(
+        find_list={"trigger": True},
+        stops=({"trigger": True},),
+        orders=({}, {"trigger": True}),
+        page_size=100,
+        unlisted_markets=r".+-\d{6}",  # dated contracts have endpoints of their own (/delivery)
+    ),
     fields=OrderFields(source="trigger.price_type"),
     prices=PriceRequests(methods=_TICKERS, candles=_LAST_MARK_AND_INDEX, batched=True),
     errors=ErrorCodes(
@@ -109,7 +119,9 @@ _KUCOIN = Venue(
         sources={"last": "TP", "mark": "MP", "index": "IP"},
     ),
     closes=CloseRequests(place={**_CLOSES.place, "marginMode": "isolated"}),
-    lists=ListRequests(find_list={"trigger": True}, stops=({"trigger": True},), page_size=50),
+    lists=ListRequests(
+        find_list={"trigger": True}, stops=({"trigger": True},), orders=({}, {"trigger": True}), page_size=50
+    ),
     fields=OrderFields(source="stopPriceType"),
     prices=PriceRequests(methods=_TICKERS, candles=_LAST, batched=True),
 )

@@ -206,8 +206,7 @@ class NextPage(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         param: parameter of the request. Source: API.
         field: field of the venue's entry with its number; "": ccxt's `id`. Source: API.
-        is_newer: the next page has newer entries. It begins behind the largest number, and its request has no times. False: it
-            has older entries, before the smallest number. Source: API.
+        is_newer: it begins behind the largest number, and its request has no times; False: before the smallest. Source: API.
     """
 
     param: str
@@ -223,6 +222,7 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
         find_list: parameters of `fetch_open_orders` for the symbol in that case. Source: ccxt, capture.
         stops: parameters of `fetch_open_orders` for the account, for each list that can contain stops. Source: ccxt, capture.
         orders: parameters of `fetch_open_orders` for a symbol, for each list of its open orders. Source: ccxt, capture.
+        cancel_names: parameters of `orders` that a cancellation of an order from that list needs too. Source: ccxt, capture.
         kind_fields: fields of the venue's open orders that together name the type; (): ccxt's word is used. Source: API.
         positions: parameters of `fetch_positions`, for each list of positions. Source: ccxt, capture.
         page_size: entries to request for one page of orders, the most that it has; None: there are no pages. Source: API.
@@ -232,6 +232,7 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
         bare_list_paths: ends of the URL paths whose reply must be a plain JSON list. Source: API.
         list_fields: ends of the URL paths whose reply must have a JSON list in a field, and that field, with dots. Source: API.
         other_markets: pattern of ccxt's symbols of listed markets that are no linear contracts; "": none. Source: ccxt.
+        unlisted_markets: pattern of linear contracts that `stops` and `positions` leave out, which are refused. Source: ccxt.
         raw_position_methods: ccxt's method that returns the venue's positions, and the one that parses a position, for use
             instead of `fetch_positions`, if that leaves out positions that it can't parse, or parses a long list at once; None:
             it does not. Source: ccxt.
@@ -243,6 +244,7 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
     find_list: Params = {}
     stops: tuple[Params, ...] = ({},)
     orders: tuple[Params, ...] = ({},)
+    cancel_names: tuple[str, ...] = ()
     kind_fields: tuple[str, ...] = ()
     positions: tuple[Params, ...] = ({},)
     page_size: int | None = None
@@ -251,6 +253,7 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
     bare_list_paths: tuple[str, ...] = ()
     list_fields: Mapping[str, str] = {}
     other_markets: str = ""
+    unlisted_markets: str = ""
     raw_position_methods: tuple[str, str] | None = None
     raw_position_list: str = ""
 
@@ -261,8 +264,7 @@ class LookUp(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         params: parameters of `fetch_order` without an order id. Source: ccxt, capture.
         field: field of the venue's order with the id that its executions have; it is empty if there are none. Source: API.
-        list_field: field of the venue's order with a list of such ids, if the venue may split it into several orders; "": it does
-            not. Source: API.
+        list_field: field with a list of such ids, where the venue may split an order; "": there is none. Source: API.
     """
 
     params: Params
