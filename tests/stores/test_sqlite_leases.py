@@ -193,6 +193,30 @@ async def test_a_lock_file_with_the_number_of_another_running_process_is_no_owne
             assert await store.lease_owner("ex", "main") is None
 
 
+async def test_an_owner_whose_number_is_that_of_another_pid_namespace_is_named(tmp_path: Path) -> None:
+    url = url_of(tmp_path)
+    async with another_owner(url), open_store(url) as store:
+        file = tmp_path / "trailing.db-lease-main@ex"
+        file.write_text('{"process":4194300,"marks":[]}')  # here no process has it, as if the owner ran in a container
+        assert await store.lease_owner("ex", "main") == "process 4194300"
+
+
+def test_a_look_at_the_owner_refuses_no_owner_that_starts_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, flock, looks = tmp_path / "lock", fcntl.flock, iter(range(2))
+
+    def lock_beside_a_look(descriptor: int, how: int) -> None:
+        if how & fcntl.LOCK_EX and next(looks, None) is not None:
+            raise BlockingIOError
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", lock_beside_a_look)
+    held = take_lock(path, "0001")
+    assert not isinstance(held, str)
+    held.release()
+
+
 async def test_a_lock_file_that_can_not_be_read_is_an_error_that_names_it(tmp_path: Path) -> None:
     async with open_store(url_of(tmp_path)) as store:
         (tmp_path / "trailing.db-lease-main@ex").symlink_to("trailing.db-lease-main@ex")  # a loop

@@ -6,6 +6,7 @@ The kernel locks the open file (``flock``) and releases it when the process ends
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -19,6 +20,12 @@ from trailing.stores.leases import Commit, ProcessLease
 
 POLL_SECONDS = 0.25
 """Seconds between two tries to lock the file. Waiting for the lock in a thread could not be cancelled."""
+
+_TRIES = 3
+"""Tries to lock a file. `find_owner` of another process locks it for a moment, which must refuse no owner that starts."""
+
+_LOOK_SECONDS = 0.02
+"""Seconds between two of these tries. `find_owner` needs far less."""
 
 _MAX_MARKS = 100
 _MAX_BYTES = 10_000
@@ -89,26 +96,14 @@ def _find_owner(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     try:
-        content = _read(descriptor)
-        if content is not None and not _is_running(content.process):
-            return None  # its owner was killed; a try to lock the file could refuse an owner that starts just now
+        # Not whether its process runs: the number may be of another pid namespace, as in a container.
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return _holder(content)
+            return _holder(_read(descriptor))
         return None
     finally:
         os.close(descriptor)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _holder(content: _LockContent | None) -> str:
@@ -182,15 +177,22 @@ def _lock(path: Path) -> int | str:
     """Lock the file. Return its descriptor, or the holder of the lock if it is locked."""
     import fcntl  # noqa: PLC0415 - missing on some systems; memory and Postgres do not need it
 
+    tries = 0
     while True:
+        if tries:
+            time.sleep(_LOOK_SECONDS)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                content = _read(descriptor)
+                tries += 1
+                if tries == _TRIES:
+                    content = _read(descriptor)
+                    os.close(descriptor)
+                    return _holder(content)
                 os.close(descriptor)
-                return _holder(content)
+                continue
             if _is_file(path, descriptor):
                 return descriptor
         except BaseException:
