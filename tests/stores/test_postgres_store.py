@@ -437,6 +437,14 @@ async def test_a_session_that_the_server_ends_is_replaced(dsn: str, schema: str)
         assert await numbers(store) == ["0", "1", "2"]
 
 
+async def test_a_session_that_the_server_has_ended_because_it_was_idle_costs_no_read(dsn: str, schema: str) -> None:
+    url = f"{in_schema(dsn, schema)}&options=-c%20idle_session_timeout%3D300"
+    async with open_store(url) as store:
+        assert await store.accounts() == []
+        await trio.sleep(0.8)
+        assert await store.accounts() == []
+
+
 async def test_a_follower_reads_the_events_of_other_processes_at_once(dsn: str, schema: str) -> None:
     async with (
         open_postgres(dsn, schema=schema) as store,

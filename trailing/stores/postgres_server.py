@@ -54,11 +54,14 @@ _SETTINGS: Final = """
             ELSE current_setting('synchronous_commit') END)) AS wanted (name, setting)"""
 
 # The server is starting, stopping, out of connections, or a standby now: that ends, or another server of the address
-# answers. The last two are conflicts between transactions.
+# answers. Or it has ended an idle session by its settings: another one is opened. The last two are conflicts between
+# transactions.
 _TEMPORARY: Final = (
     psycopg.errors.AdminShutdown,
     psycopg.errors.CrashShutdown,
     psycopg.errors.CannotConnectNow,
+    psycopg.errors.IdleSessionTimeout,
+    psycopg.errors.IdleInTransactionSessionTimeout,
     psycopg.errors.TooManyConnections,
     psycopg.errors.ReadOnlySqlTransaction,
     psycopg.errors.SerializationFailure,
