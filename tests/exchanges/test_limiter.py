@@ -208,6 +208,17 @@ async def test_a_higher_count_of_the_venue_replaces_ours(autojump_clock: MockClo
         limiter.update_from_headers("place_stop", headers("many", 9))
 
 
+@pytest.mark.parametrize("operation", ["place_stop", "close_position"])
+async def test_on_binance_no_stop_and_no_close_waits_for_weight_that_another_program_used(
+    operation: str, autojump_clock: MockClock
+) -> None:
+    async with open_limiter(limits_of("binanceusdm")) as limiter:
+        used = {"x-mbx-used-weight-1m": "2390", "date": "Mon, 30 Nov 2026 21:00:10 GMT"}
+        limiter.update_from_headers("positions", used)
+        assert limiter.rate_limit_delay("positions") > 30
+        assert limiter.rate_limit_delay(operation) == 0.0
+
+
 async def test_tokens_that_other_programs_used_return_when_the_venue_s_window_ends(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
         limiter.update_from_headers("place_stop", headers("12", 43))  # two of its 14 are left, for 7 s
