@@ -183,7 +183,12 @@ def test_bars_and_trades_can_be_in_one_backtest(run: Run, tmp_path: Path) -> Non
             "--candles: 'peak-first' is not one of",
         ),
         (("--store", "sqlite:///none.db"), "--store"),
-        (("--wave", "wave.csv", "--symbol", "DDD/BTC:BTC"), "there is no entry of DDD/BTC:BTC"),
+        (
+            ("--wave", "wave.csv", "--side", "long"),
+            "--side counts only with --every or --always-in, because --wave has",
+        ),
+        (("--wave", "wave.csv", "--quantity", "1"), "--quantity counts only with --signals or --every or --always-in"),
+        (("--wave", "wave.csv", "--symbol", "DDD/BTC:BTC"), "wave.csv has no entry of DDD/BTC:BTC"),
     ],
 )
 def test_a_bad_option_is_one_line(
@@ -209,7 +214,11 @@ def test_a_bad_option_is_one_line(
         ("--signals", f"timestamp_ms,symbol,side\n{START},AAA/BTC:BTC,up\n", "line 2: side got 'up'"),
         ("--signals", f"timestamp_ms,symbol,side,quantity\n{START},AAA/BTC:BTC,long,x\n", "line 2: quantity got 'x'"),
         ("--signals", f"timestamp_ms,symbol,side,quantity\n{START},AAA/BTC:BTC,long,-1\n", "line 2: quantity got"),
-        ("--signals", f"timestamp_ms,symbol,side\n{START // 1000},AAA/BTC:BTC,long\n", "Is it in seconds instead of"),
+        (
+            "--signals",
+            f"timestamp_ms,symbol,side\n{START // 1000},AAA/BTC:BTC,long\n",
+            "It looks like seconds instead of",
+        ),
         ("--funding", "timestamp_ms,rate\n", "has no payment"),
         ("--funding", "timestamp_ms,rate\nx,0.1\n", "line 2: timestamp_ms got 'x'"),
         ("--funding", "timestamp_ms,rate\n5,x\n", "line 2: rate got 'x'"),
@@ -226,6 +235,24 @@ def test_a_bad_line_of_a_file_is_one_line(
     ran = backtest(*words)
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
     assert message in ran.err
+
+
+def test_an_entry_outside_the_prices_names_both_files_and_the_times(run: Run, data: Path) -> None:
+    wave, signals = data / "late.csv", data / "signals.csv"
+    wave.write_text("symbol,side,quantity,entry_price,opened_at_ms\nAAA/BTC:BTC,long,10,100,1515661000000\n")
+    signals.write_text("timestamp_ms,symbol,side\n1515661000000,AAA/BTC:BTC,long\n")
+    ending = (
+        f"is 1515661000000 ms (2018-01-11T08:56:40+00:00); {data}/aaa-btc-5m.csv has candles that open from 1515560100000 "
+        "ms (2018-01-10T04:55:00+00:00) to 1515596700000 ms (2018-01-10T15:05:00+00:00)\n"
+    )
+    for words, beginning in (
+        (("run", "--paper", "--wave", wave), f"{wave}: AAA/BTC:BTC long: opened_at "),
+        (("backtest", "--wave", wave), f"{wave}: AAA/BTC:BTC long: opened_at "),
+        (("backtest", "--signals", signals), f"{signals}: AAA/BTC:BTC long: timestamp_ms "),
+        (("sweep", "--signals", signals, "--callback", "1"), f"{signals}: AAA/BTC:BTC long: timestamp_ms "),
+    ):
+        ran = run(*words, "--prices", data)
+        assert (ran.code, ran.out, ran.err) == (2, "", f"trailing: {beginning}{ending}")
 
 
 def test_a_run_in_both_orders_prints_both_and_the_range(run: Run, data: Path) -> None:

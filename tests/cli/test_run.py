@@ -17,6 +17,8 @@ from market_data import EXTRACTS, extracts, on_real_prices, slow_full
 
 Run = Callable[..., Any]
 
+START = 1_515_561_000_000
+
 LOOSE_PLAN = """
 initial_stop = "15%"
 [[rules]]
@@ -88,6 +90,61 @@ def test_a_wave_is_protected_trailed_and_reported(replay: Run, run: Run, tmp_pat
     assert document["plan"]["initial_stop"] == {"percent": "2"}
     check_adds_up(document)
     check_monotone(read_events(run, store), rows)
+
+
+@pytest.mark.parametrize(
+    ("entry", "plan", "message"),
+    [
+        ("AAA/BTC:BTC,long,10,100,1515561000000,", 'initial_stop = "150"', "TrailPlan.initial_stop got 150, wants"),
+        (
+            "AAA/BTC:BTC,long,10,100,1515561000000,120",
+            'initial_stop = "2%"',
+            "Position.stop_price of AAA/BTC:BTC got 120",
+        ),
+        ("BBB/BTC:BTC,short,5,200,1515561000000,200.01", 'initial_stop = "2%"', "wants at least 2 ticks of 0.01"),
+    ],
+)
+def test_a_position_without_a_possible_first_stop_is_refused_before_the_replay(
+    run: Run, data: Path, entry: str, plan: str, message: str
+) -> None:
+    wave, own_plan = data / "one.csv", data / "plan.toml"
+    wave.write_text(f"symbol,side,quantity,entry_price,opened_at_ms,stop_price\n{entry}\n")
+    own_plan.write_text(plan)
+    for command in (("run", "--paper"), ("backtest",)):
+        ran = run(*command, "--wave", wave, "--prices", data, "--plan", own_plan, "--tick", "0.01")
+        assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+        assert f"{wave}: {entry[:11]} {entry.split(',')[1]}: " in ran.err
+        assert message in ran.err
+
+
+def test_a_position_that_the_manager_refuses_has_its_reason(
+    replay: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trailing.cli.practice.replay_job.check_first_stop", lambda *_: None)
+    (data / "plan.toml").write_text('initial_stop = "150"\n')
+    (data / "wave.csv").write_text(
+        f"symbol,side,quantity,entry_price,opened_at_ms\nAAA/BTC:BTC,long,10,100,{START}\nCCC/BTC:BTC,long,2,50,{START}\n"
+    )
+    ran = replay("--plan", data / "plan.toml", "--json")
+    document = json.loads(ran.out)
+    for row in document["report"]["positions"]:
+        assert row["state"] == "given up"
+        assert row["reason"].startswith("UsageError: TrailPlan.initial_stop got 150, wants a distance")
+    assert (document["ended"], document["unprotected"]) == ("2 positions were given up without a stop", 2)
+    assert "05:10:00 AAA/BTC:BTC long: unprotected, and given up: UsageError: TrailPlan.initial_stop" in ran.err
+
+
+def test_a_position_that_is_given_up_does_not_count_as_ended(replay: Run, data: Path) -> None:
+    (data / "plan.toml").write_text('initial_stop = "2%"\non_unprotected = "report"\non_late_order = "cancel"\n')
+    (data / "wave.csv").write_text(
+        "symbol,side,quantity,entry_price,opened_at_ms\n"
+        f"AAA/BTC:BTC,long,10,100,{START}\nBBB/BTC:BTC,short,5,200,{START}\n"
+    )
+    words = ("--plan", data / "plan.toml", "--latency", "0.7", "--deadline", "0.5")
+    document = json.loads(replay(*words, "--json").out)
+    assert {row["state"] for row in document["report"]["positions"]} == {"given up"}
+    assert (document["ended"], document["unprotected"]) == ("2 positions were given up without a stop", 2)
+    assert "every position has ended" not in replay(*words).out
 
 
 def test_the_same_input_gives_the_same_bytes_every_time(replay: Run, replayed: Any, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def interrupt_once(folder: Path, number: signal.Signals, *, twice: bool) -> bool
         return False
     # In the middle of the wave no position was protected, so every order was a partial one and was cleaned up.
     assert (document["stops"], document["unprotected"], document["unknown_outcomes"]) == (0, 10, 0)
-    assert {row["state"] for row in document["report"]["positions"]} == {"unprotected"}
+    assert {row["state"] for row in document["report"]["positions"]} == {"given up"}
     assert f"{number.name}: cancelling; partial orders are cleaned up, stops stay live" in err
     assert f"cancelled by {number.name}; live stops: 0; positions without a stop: 10" in err
     assert f"state saved in {url}" in err

@@ -52,6 +52,15 @@ def check_entry_of(position: Position, plan: TrailPlan, market: Market) -> None:
     """
     if plan.native:
         raise UsageError("TrailPlan.native got True, wants False in a backtest, because no exchange trails here")
+    check_first_stop(position, plan, market)
+
+
+def check_first_stop(position: Position, plan: TrailPlan, market: Market) -> None:
+    """Refuse a position for which the plan, or its own `stop_price`, gives no possible first stop.
+
+    Raises:
+        UsageError: naming the position, and the field with its value.
+    """
     try:
         first_stop = plan.first_stop(position, market)
         check_size(position, plan, market, first_stop, position.entry_price)

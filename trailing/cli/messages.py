@@ -43,12 +43,17 @@ def find_missing_package(error: BaseException) -> str | None:
     return None
 
 
+def write_decimals(message: str) -> str:
+    """Return a message of the library with ``0.5`` in place of each ``Decimal('0.5')``."""
+    return _DECIMAL.sub(r"\1", message)
+
+
 def print_message(message: str) -> None:
     """Print a message to standard error as one line.
 
     Blanks are collapsed, unprintable characters are escaped, and the library's ``Decimal('0.5')`` is printed as ``0.5``.
     """
-    line = _DECIMAL.sub(r"\1", " ".join(message.split()))
+    line = write_decimals(" ".join(message.split()))
     print("trailing:", escape_unprintable(line), file=sys.stderr, flush=True)
 
 

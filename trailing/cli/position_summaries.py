@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from trailing.cli.messages import write_decimals
 from trailing.core.model import Position, Side
 from trailing.core.record import StopRecord
 from trailing.events import (
@@ -35,8 +36,8 @@ class PositionSummary:
     """The history of one position in figures, up to its latest event.
 
     Attributes:
-        state: ``"entering"``, ``"opening"``, ``"protected"``, ``"unprotected"``, ``"exiting"``, ``"closed"``, ``"released"`` or
-            ``"not entered"``.
+        state: ``"entering"``, ``"opening"``, ``"protected"``, ``"unprotected"``, ``"exiting"``, ``"given up"`` (without
+            a live stop, and nothing more is tried), ``"closed"``, ``"released"`` or ``"not entered"``.
         slippage: of its entry, in percent, as in `EntryEnded`; None: it was not entered by this library.
         quantity, entry_price, opened_at: None while they are unknown.
         stop_price: the live stop, or the last one.
@@ -126,7 +127,7 @@ class PositionSummary:
                 self.proceeds += event.quantity * event.price
                 self._filled_at = None if event.left else event.at
             case OpeningFailed():
-                self.state, self.reason = "unprotected", event.error
+                self.state, self.reason = "given up" if event.given_up else "unprotected", write_decimals(event.error)
                 self._unprotected_since = self._unprotected_since or event.at
             case StopGone():
                 self.state = "unprotected"

@@ -135,15 +135,13 @@ _ENTRIES: Final = (
     Option(
         name="--side",
         value="SIDE",
-        default="long",
         choices=("long", "short", "both"),
-        help="the side of --every and --always-in",
+        help="the side of --every and --always-in; without it: long",
     ),
     Option(
         name="--quantity",
         value="NUMBER",
-        default="1",
-        help="the quantity, in base units, of --every, --always-in and of signals without one",
+        help="the quantity, in base units, of --every, --always-in and of signals without one; without it: 1",
     ),
     SINCE,
 )

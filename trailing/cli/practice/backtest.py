@@ -33,8 +33,8 @@ def main(
     every: str | None,
     always_in: bool,
     symbol: list[str] | None,
-    side: str,
-    quantity: str,
+    side: str | None,
+    quantity: str | None,
     since: str | None,
     plan: str | None,
     candles: CandleOrder,
@@ -74,9 +74,11 @@ def main(
     if chosen.exit_code:
         return chosen.exit_code
     found = read_with_ticks(prices, chosen.symbols, ticks)
+    chosen.check_times(found)
     series = found.series
     costs = read_costs(series)
     checked = read_plan(None if plan is None else Path(plan), bar_seconds=found.longest_bar)
+    chosen.check_first_stops(checked, found)
     walking = partial(
         run,
         checked,

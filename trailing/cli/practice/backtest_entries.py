@@ -10,11 +10,17 @@ from typing import Final, TypeAlias
 import msgspec
 
 from trailing.backtest import AlwaysIn, EntryPoint, Every, Signal
+from trailing.backtest.entries import given_entries
+from trailing.backtest.simulated import check_first_stop
+from trailing.cli.messages import errors_named
 from trailing.cli.practice.closed_positions import read_closed_positions
+from trailing.cli.practice.price_files import check_opened_within
 from trailing.cli.practice.signal_files import read_signals
+from trailing.cli.practice.tick_options import GivenPrices
 from trailing.cli.practice.wave_files import read_wave
 from trailing.cli.time_options import parse_duration
-from trailing.core.model import Position, Side, check_money, check_symbol, refuse
+from trailing.core.model import Market, Position, Side, check_money, check_symbol, refuse
+from trailing.core.plan import TrailPlan
 from trailing.errors import UsageError
 from trailing.logs import Level
 from trailing.unprotected import UnprotectedStretch
@@ -33,8 +39,8 @@ class EntryOptions(msgspec.Struct, frozen=True, kw_only=True):
     every: str | None
     always_in: bool
     symbol: list[str] | None
-    side: str
-    quantity: str
+    side: str | None
+    quantity: str | None
     since: str | None
 
 
@@ -46,6 +52,8 @@ class Chosen(msgspec.Struct, frozen=True):
             unknown.
         unprotected: the times in which the positions of a store had no live stop.
         exit_code: not 0: a signal ended the reading of the store.
+        source: the file of the entries; None: they come from no file.
+        given: the entries of that file.
     """
 
     entries: Entries
@@ -53,6 +61,24 @@ class Chosen(msgspec.Struct, frozen=True):
     left_out: int = 0
     unprotected: tuple[UnprotectedStretch, ...] = ()
     exit_code: int = 0
+    source: Path | None = None
+    given: Sequence[Position | Signal] = ()
+
+    def check_times(self, prices: GivenPrices) -> None:
+        """Refuse entries of a file that lie outside the prices. Raises UsageError, naming the files, the position and the times."""
+        if self.source is not None:
+            for entry in self.given:
+                check_opened_within(entry, prices.by_symbol[entry.symbol].prices, source=self.source)
+
+    def check_first_stops(self, plan: TrailPlan, prices: GivenPrices) -> None:
+        """Refuse a plan, or an entry of a file, that gives no possible first stop. Raises UsageError, naming the file."""
+        if self.source is None or plan.native:  # the backtest refuses a native plan
+            return
+        markets = prices.markets
+        with errors_named(str(self.source)):
+            for entry in given_entries(self.given, prices.series):
+                symbol = entry.position.symbol
+                check_first_stop(entry.position, plan, markets.get(symbol) or Market(symbol))
 
 
 def choose_entries(
@@ -85,11 +111,13 @@ def choose_entries(
         check_symbol("--symbol", symbol)
     if options.since is not None and source != "--store":
         raise UsageError("--since counts only with --store")
-    quantity = _quantity(options.quantity)
+    _check_counts("--side", options.side, source, ("--every", "--always-in"))
+    _check_counts("--quantity", options.quantity, source, ("--signals", "--every", "--always-in"))
+    quantity = _quantity(options.quantity or "1")
     if options.wave is not None:
-        return _given(read_wave(Path(options.wave)), wanted)
+        return _given(read_wave(Path(options.wave)), wanted, Path(options.wave))
     if options.signals is not None:
-        return _given(read_signals(Path(options.signals), quantity=quantity), wanted)
+        return _given(read_signals(Path(options.signals), quantity=quantity), wanted, Path(options.signals))
     if options.store is not None:
         return _stored(options.store, options.since, wanted, log_level)
     symbols = wanted or tuple(
@@ -99,10 +127,16 @@ def choose_entries(
     )
     if not symbols:
         raise UsageError(f"{source} needs the symbols: give --symbol BTC/USDT:USDT, or --prices BTC/USDT:USDT=FILE")
-    sides = _SIDES[options.side]
+    sides = _SIDES[options.side or "long"]
     if options.every is None:
         return Chosen(AlwaysIn(sides=sides, quantity=quantity), symbols)
     return Chosen(Every(seconds=parse_duration(options.every, "--every"), sides=sides, quantity=quantity), symbols)
+
+
+def _check_counts(option: str, value: str | None, source: str, sources: Sequence[str]) -> None:
+    """Refuse an option that has no effect on the entries of a source. Raises UsageError."""
+    if value is not None and source not in sources:
+        raise UsageError(f"{option} counts only with {' or '.join(sources)}, because {source} has its own")
 
 
 def _quantity(text: str) -> Decimal:
@@ -114,11 +148,11 @@ def _quantity(text: str) -> Decimal:
     return quantity
 
 
-def _given(found: Sequence[Position | Signal], wanted: Sequence[str]) -> Chosen:
+def _given(found: Sequence[Position | Signal], wanted: Sequence[str], source: Path) -> Chosen:
     kept = [each for each in found if not wanted or each.symbol in wanted]
     if not kept:
-        raise UsageError(f"there is no entry of {', '.join(wanted)}")
-    return Chosen(kept, tuple(dict.fromkeys(each.symbol for each in kept)))
+        raise UsageError(f"{source} has no entry of {', '.join(wanted)}")
+    return Chosen(kept, tuple(dict.fromkeys(each.symbol for each in kept)), source=source, given=kept)
 
 
 def _stored(url: str, since: str | None, wanted: Sequence[str], log_level: Level) -> Chosen:

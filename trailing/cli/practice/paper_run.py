@@ -14,10 +14,9 @@ from trailing.cli.practice.replay_clock import ReplayClock
 from trailing.cli.practice.replay_job import ReplayJob
 from trailing.cli.practice.resumption import find_resumption
 from trailing.cli.practice.saved_account import AccountWriter, Begun, SavedPaperAccount, open_account_writer
-from trailing.core.model import Market, Position
+from trailing.core.model import Position
 from trailing.core.plan import encode_plan
 from trailing.exchanges.paper import PaperExchange, open_paper
-from trailing.exchanges.paper.opening import CALLBACKS
 from trailing.exchanges.prices import PricePoint
 from trailing.stores.port import Store
 
@@ -83,11 +82,7 @@ async def open_paper_run(
     with open_account_writer(save_to, begun, saved, fed_before) as run.writer:
         async with open_paper(
             latency=lambda *_: job.latency if run.latency_counts else 0.0,
-            markets=[
-                Market(file.symbol, price_tick=file.tick, native_callbacks=CALLBACKS)
-                for file in job.files
-                if file.tick is not None
-            ],
+            markets=[file.market for file in job.files if file.tick is not None],
             hedged=job.is_hedged,
             account=account,
             utc_start=run.begins_at,

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import msgspec
 
+from trailing.backtest import Signal
 from trailing.backtest.series import first_index, times_of
 from trailing.cli.practice.tick_options import read_with_ticks
-from trailing.core.model import Position, Source
+from trailing.core.model import Market, Position, Source
 from trailing.errors import UsageError
+from trailing.exchanges.paper.opening import CALLBACKS
 from trailing.exchanges.prices import PricePoint
 from trailing.price_files import Bars, Prices
 
@@ -42,6 +44,13 @@ class PriceFile(msgspec.Struct, frozen=True):
     def bar_seconds(self) -> float | None:
         """Seconds of a candle; None: the file has trades."""
         return self.prices.seconds if isinstance(self.prices, Bars) else None
+
+    @property
+    def market(self) -> Market:
+        """The rules of its market, which can trail natively, as the paper exchange can."""
+        if self.tick is None:
+            return Market(self.symbol, native_callbacks=CALLBACKS)
+        return Market(self.symbol, price_tick=self.tick, native_callbacks=CALLBACKS)
 
     def points(self, source: Source, *, high_first: bool) -> Iterator[PricePoint]:
         """Yield its prices.
@@ -86,21 +95,33 @@ def entering_times(
     found = dict[tuple[str, str], float]()
     for file in files:
         times = times_of(file.prices)
-        first, last = (_EPOCH + timedelta(milliseconds=at) for at in (times[0], times[-1]))
         for position in positions:
-            if position.symbol != file.symbol:
-                continue
-            if not first <= position.opened_at <= last:
-                hint = ""
-                if position.opened_at - _EPOCH < _DAYS_UNTIL_1980:
-                    hint = ". It looks like seconds instead of milliseconds"
-                what = "prices" if file.bar_seconds is None else "candles that open"
-                raise UsageError(
-                    f"{wave}: {position.symbol} {position.side}: opened_at is {_write_time(position.opened_at)}; {file.path} "
-                    f"has {what} from {_write_time(first)} to {_write_time(last)}{hint}"
-                )
-            found[position.symbol, position.side] = times[first_index(file.prices, position.opened_at)] / 1000
+            if position.symbol == file.symbol:
+                check_opened_within(position, file.prices, source=wave)
+                found[position.symbol, position.side] = times[first_index(file.prices, position.opened_at)] / 1000
     return found
+
+
+def check_opened_within(entry: Position | Signal, prices: Prices, *, source: Path) -> None:
+    """Refuse an entry before its symbol's first price, or after the last one that could count for it.
+
+    Args:
+        source: the file of the entry, for the error.
+
+    Raises:
+        UsageError: naming both files, the position and the times.
+    """
+    field, at = ("opened_at", entry.opened_at) if isinstance(entry, Position) else ("timestamp_ms", entry.at)
+    times = times_of(prices)
+    first, last = (_EPOCH + timedelta(milliseconds=each) for each in (times[0], times[-1]))
+    if first <= at <= last:
+        return
+    hint = ". It looks like seconds instead of milliseconds" if at - _EPOCH < _DAYS_UNTIL_1980 else ""
+    what = "candles that open" if isinstance(prices, Bars) else "prices"
+    raise UsageError(
+        f"{source}: {entry.symbol} {entry.side}: {field} is {_write_time(at)}; {prices.path} "
+        f"has {what} from {_write_time(first)} to {_write_time(last)}{hint}"
+    )
 
 
 def merged_points(

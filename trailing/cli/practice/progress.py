@@ -11,6 +11,7 @@ import trio
 from rich.console import Console
 from rich.live import Live
 
+from trailing.cli.messages import write_decimals
 from trailing.cli.position_summaries import PositionSummaries
 from trailing.cli.tables import UNKNOWN, live_table, write_money, write_time
 from trailing.core.model import Tick
@@ -73,6 +74,6 @@ def _line(event: Event) -> str | None:
             profit = UNKNOWN if event.profit is None else write_money(event.profit)
             return f"{begin} closed, profit {profit}, {moves}: {event.reason}"
         case OpeningFailed():
-            return f"{begin} unprotected{', and given up' if event.given_up else ''}: {event.error}"
+            return f"{begin} unprotected{', and given up' if event.given_up else ''}: {write_decimals(event.error)}"
         case _:
             return None

@@ -11,6 +11,7 @@ it twice: the second one agrees with the first, and the manager then reads the s
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
 from typing import Final
@@ -23,10 +24,11 @@ from trailing.core.model import Position, Tick
 from trailing.core.paths import CLOSE_AHEAD
 from trailing.core.plan import TrailPlan
 from trailing.core.prices import is_within
-from trailing.events import Event
+from trailing.events import Event, OpeningFailed
 from trailing.exchanges.paper.exchange import PaperExchange
 from trailing.exchanges.prices import PricePoint
 from trailing.protection.manager import Manager
+from trailing.protection.waves.outcomes import Refused
 
 _MOST_WAITING_EVENTS = 100_000
 """Events that may wait for `on_event`. Few ever wait, because their task does nothing else."""
@@ -65,6 +67,7 @@ class Replay:
     Attributes:
         fed: the number of ticks fed.
         ended: how the replay ended.
+        refusals: an event for each position that the manager refused without publishing one.
     """
 
     def __init__(
@@ -85,12 +88,14 @@ class Replay:
     ) -> None:
         self.fed: int = fed
         self.ended: str = "it did not reach its end"
+        self.refusals: list[OpeningFailed] = []
+        self._failed = set[tuple[str | None, str | None]]()  # the positions with an event of a failed opening
         self._positions, self._entered, self._points, self._clock = positions, entered, points, clock
         self._plan, self._enters_at = plan, enters_at
         self._fresh = {position.symbol for position in entered}  # symbols with a position that no price has reached yet
         self._deadline, self._settle_seconds = deadline, settle_seconds
         self._prices, self._on_event, self._on_fed = prices, on_event, on_fed
-        self._unprotected = len(positions) + len(entered)
+        self._count = self._unprotected = len(positions) + len(entered)
         self._all_protected = trio.Event()
         self._note_protected(0)
 
@@ -119,14 +124,14 @@ class Replay:
                 # The task may outlive the scope; cancelling a scope that has ended does nothing.
                 nursery.start_soon(self._end_early, manager, until or self._wait_over, feeding)  # noqa: ASYNC111
                 await self._feed(exchange, manager, nursery)
-            if feeding.cancelled_caught:
-                self.ended = "every position has ended"
-            else:
+            data_ended = False
+            if not feeding.cancelled_caught:
                 await self._all_protected.wait()
                 with trio.move_on_after(self._settle_seconds) as settling:
                     await manager.wait_closed()
-                self.ended = "the data ended" if settling.cancelled_caught else "every position has ended"
+                data_ended = settling.cancelled_caught
             await self._clock.settle()
+            self.ended = "the data ended" if data_ended else self._describe_end(manager)
             nursery.cancel_scope.cancel()
 
     async def _feed(self, exchange: PaperExchange, manager: Manager, nursery: trio.Nursery) -> None:
@@ -185,8 +190,35 @@ class Replay:
             yield at, entries, ()
 
     async def _protect(self, manager: Manager, positions: Sequence[Position]) -> None:
-        await manager.protect_wave(positions, deadline=self._deadline, plan=self._plan)
+        report = await manager.protect_wave(positions, deadline=self._deadline, plan=self._plan)
+        refused = [outcome for outcome in report.outcomes if isinstance(outcome, Refused)]
+        if refused:
+            await self._clock.settle()  # so that the events of these positions have come
+        for outcome in refused:
+            if (outcome.symbol, outcome.side) not in self._failed:
+                self._note_refusal(outcome)
         self._note_protected(len(positions))
+
+    def _note_refusal(self, outcome: Refused) -> None:
+        event = OpeningFailed(
+            at=datetime.fromtimestamp(trio.current_time(), UTC),  # it is the data's clock
+            symbol=outcome.symbol,
+            side=outcome.side,
+            error=f"{type(outcome.error).__name__}: {outcome.error}",
+            unresolved=False,
+            given_up=True,
+        )
+        self.refusals.append(event)
+        self._on_event(event)
+
+    def _describe_end(self, manager: Manager) -> str:
+        """Return how a replay ended in which nothing is left to be done for any position."""
+        given_up = len(manager.unprotected())
+        if not given_up:
+            return "every position has ended"
+        were = "1 position was" if given_up == 1 else f"{given_up} positions were"
+        rest = "; every other position has ended" if given_up < self._count else ""
+        return f"{were} given up without a stop{rest}"
 
     def _note_protected(self, count: int) -> None:
         self._unprotected -= count
@@ -208,4 +240,6 @@ class Replay:
         async with manager.subscribe(_MOST_WAITING_EVENTS) as events:
             task_status.started()
             async for event in events:
+                if isinstance(event, OpeningFailed):
+                    self._failed.add((event.symbol, event.side))
                 self._on_event(event)

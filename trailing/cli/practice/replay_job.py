@@ -9,6 +9,8 @@ from pathlib import Path
 import msgspec
 
 from trailing.backtest import Costs
+from trailing.backtest.simulated import check_first_stop
+from trailing.cli.messages import errors_named
 from trailing.cli.practice.plan_files import read_plan
 from trailing.cli.practice.price_files import PriceFile, entering_times, longest_bar, read_price_files
 from trailing.cli.practice.saved_account import Command, SavedPaperAccount, saved_account_path
@@ -148,6 +150,10 @@ def prepare(
     files = read_price_files(prices, positions, parse_ticks(ticks))
     checked = read_plan(plan, bar_seconds=longest_bar(files))
     enters_at = entering_times(files, positions, wave=wave)
+    markets = {file.symbol: file.market for file in files}
+    with errors_named(str(wave)):
+        for position in positions:
+            check_first_stop(position, checked, markets[position.symbol])
     command = Command(
         wave=str(wave.resolve()),
         prices=tuple(f"{file.symbol}={file.path.resolve()}" for file in files),

@@ -21,6 +21,7 @@ from trailing.cli.signals import Interruption, run_until_signal
 from trailing.core.model import Tick
 from trailing.core.paths import CandleOrder
 from trailing.errors import UsageError
+from trailing.events import Event
 from trailing.logs import Level
 from trailing.protection.manager import Manager, open_manager
 from trailing.stores.port import Loaded, Store
@@ -168,7 +169,8 @@ async def _replay(
                     run.writer.end(Ended(replay.ended, replay.fed, manager.statistics().dropped))
         account = "" if run is None else run.exchange.account
         loaded = await store.load("paper", account)
-        report = await _read_report(store, account, job, loaded)
+        refusals = () if replay is None else replay.refusals
+        report = await _read_report(store, account, job, loaded, refusals)
     ended = replay.ended if replay is not None else "it did not start"
     if interruption.by is not None:
         ended = f"cancelled by {interruption.by.name}"
@@ -185,11 +187,16 @@ async def _replay(
     )
 
 
-async def _read_report(store: Store, account: str, job: ReplayJob, loaded: Loaded) -> Report:
+async def _read_report(
+    store: Store, account: str, job: ReplayJob, loaded: Loaded, refusals: Sequence[Event] = ()
+) -> Report:
+    """Return the report of an account. `refusals`: events that are not in the store."""
     summaries = PositionSummaries(job.positions)
     async for record in store.events():
         if record.account == account:
             summaries.add_event(record.event)
+    for event in refusals:
+        summaries.add_event(event)
     summaries.add_records(loaded.stops)
     return subtract_costs(build_report(summaries), job)
 

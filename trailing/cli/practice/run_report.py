@@ -98,7 +98,7 @@ def print_results(job: ReplayJob, results: Sequence[Result], *, is_whole: bool) 
     """Print a table for each order, and the range and the assumptions below the last one. The arguments: as above."""
     orders = len(job.in_each_order())
     for result in results:
-        notes = [f"{result.ended}, after {result.ticks} prices"]
+        notes = [f"{result.ended}, after {result.ticks} {'price' if result.ticks == 1 else 'prices'}"]
         if result.resumed_at is not None:
             notes.insert(0, f"this run was interrupted before, and resumed at {write_time(result.resumed_at)} UTC")
         if result is results[-1]:

@@ -38,8 +38,8 @@ def main(
     every: str | None,
     always_in: bool,
     symbol: list[str] | None,
-    side: str,
-    quantity: str,
+    side: str | None,
+    quantity: str | None,
     since: str | None,
     plan: str | None,
     candles: CandleOrder,
@@ -104,6 +104,7 @@ def main(
     if chosen.exit_code:
         return chosen.exit_code
     found = read_with_ticks(prices, chosen.symbols, ticks)
+    chosen.check_times(found)
     series = found.series
     base = read_base_plan(plan, found.longest_bar)
     walking = partial(
