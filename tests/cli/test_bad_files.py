@@ -46,7 +46,8 @@ def refused(run: Run, data: Path, *words: object) -> str:
         (f"{HEADER},leverage\n{GOOD},3\n", 1, "unknown field 'leverage'. The fields are entry_price, id,"),
         (f"{HEADER}\n".replace("quantity", "quantitiy"), 1, "unknown field 'quantitiy'. Did you mean quantity?"),
         (f"{HEADER}\n", None, "has no position"),
-        ("", 1, "the field symbol is missing"),
+        ("", None, "is empty"),
+        (f"{HEADER},quantity\n{GOOD},20\n", 1, "the field quantity is there twice"),
     ],
 )
 def test_a_bad_wave_in_csv_is_refused_by_line_and_column(
@@ -71,6 +72,10 @@ POSITION = '{"symbol": "AAA/BTC:BTC", "side": "long", "quantity": 10, "entry_pri
         (f"[{POSITION}\n {POSITION}]", 2, "expecting ',' or ']'"),
         (f"[{POSITION}", 1, "expecting ',' or ']'"),
         (f"[\n{POSITION[:-1]}\n\n", 4, "not JSON"),
+        (f'[\n{POSITION[:-1]}, "quantity": 20}}]', 2, "the field quantity is there twice"),
+        (f'[{POSITION[:-1]}, "id": {{"a": 1, "a": 2}}}}]', 1, "the field a is there twice"),
+        (f'[{POSITION[:-1]}, "id": "a\\ud800"}}]', 1, "id got 'a\\ud800', wants a text that is not empty and has no"),
+        (" \n", None, "is empty"),
         (f"[{POSITION}]\n[]", 2, "text after the list"),
         ("[\n3]", 2, "position got"),
         ("{}", 1, "has to be a list"),

@@ -904,6 +904,7 @@ A_GOOD_ONE: dict[str, Any] = {"symbol": SYMBOL, "side": "long", "quantity": D(1)
         ({"limit": D(-1)}, "Entry.limit"),
         ({"stop_price": D(0)}, "Entry.stop_price"),
         ({"id": ""}, "Entry.id"),
+        ({"id": "a\ud800"}, "Entry.id"),
     ],
 )
 def test_an_entry_with_an_impossible_figure_is_refused(fields: dict[str, Any], message: str) -> None:

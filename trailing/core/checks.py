@@ -27,6 +27,9 @@ _ZERO: Final = Decimal(0)
 # The contract is settled in the quote currency.
 _LINEAR = re.compile(r"[^\s/:-]+/(?P<quote>[^\s/:-]+):(?P<settle>[^\s/:-]+)(-\d{6})?")
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""The half of a character, which no UTF-8 can hold, so that no store could."""
+
 
 def refuse(field: str, got: object, wants: str) -> UsageError:
     """Return the error for a field with a wrong value.
@@ -69,6 +72,12 @@ def check_symbol(field: str, value: Any) -> None:
     """Refuse a value that is not a linear contract in unified form, such as ``BTC/USDT:USDT``."""
     if not isinstance(value, str) or not _is_linear(value):
         raise refuse(field, value, "a linear contract in unified form, such as 'BTC/USDT:USDT'")
+
+
+def check_id(field: str, value: Any) -> None:
+    """Refuse a value that is neither None nor a text that UTF-8 can hold and that is not empty."""
+    if value is not None and (not isinstance(value, str) or not value or _SURROGATE.search(value)):
+        raise refuse(field, value, "a text that is not empty and has no surrogate, or None")
 
 
 def check_one_of(field: str, value: Any, allowed: tuple[str, ...]) -> None:

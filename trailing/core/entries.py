@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from trailing.core.checks import check_money, check_side, check_symbol, check_utc, refuse
+from trailing.core.checks import check_id, check_money, check_side, check_symbol, check_utc
 from trailing.core.entry_checks import coverable
 from trailing.core.model import Market, Percent, Position, Side
 from trailing.core.prices import floor_quantity, is_crossed, remainder
@@ -51,8 +51,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
             check_money("Entry.limit", self.limit)
         if self.stop_price is not None:
             check_money("Entry.stop_price", self.stop_price)
-        if self.id is not None and (not isinstance(self.id, str) or not self.id):
-            raise refuse("Entry.id", self.id, "a text that is not empty, or None")
+        check_id("Entry.id", self.id)
 
 
 class EntryFacts(msgspec.Struct, frozen=True, gc=False):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from trailing.core.checks import (
+    check_id,
     check_money,
     check_one_of,
     check_seconds,
@@ -135,8 +136,7 @@ class Position(msgspec.Struct, frozen=True, gc=False):
         check_utc("Position.opened_at", self.opened_at)
         if self.stop_price is not None:
             check_money("Position.stop_price", self.stop_price)
-        if self.id is not None and (not isinstance(self.id, str) or not self.id):
-            raise refuse("Position.id", self.id, "a text that is not empty, or None")
+        check_id("Position.id", self.id)
 
     @property
     def identity(self) -> str:

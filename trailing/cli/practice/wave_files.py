@@ -59,6 +59,8 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = next(reader, [])
+        if not header:
+            raise UsageError(f"{path} is empty")
         _check_fields(path, 1, header)
         for values in reader:
             if not values:
@@ -74,8 +76,12 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 def _json_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Yield the objects of a list, each with the line that it begins in."""
-    decoder = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal, parse_constant=Decimal)
+    decoder = json.JSONDecoder(
+        parse_float=Decimal, parse_int=Decimal, parse_constant=Decimal, object_pairs_hook=_object
+    )
     at = _skip(text, 0, _BLANKS)
+    if at == len(text):
+        raise UsageError(f"{path} is empty")
     if text[at : at + 1] != "[":
         raise UsageError(f"{path}, line 1: the file has to be a list of objects")
     at = _skip(text, at + 1, _BLANKS)
@@ -92,6 +98,8 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]
             row, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
             raise UsageError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
+        except UsageError as error:
+            raise UsageError(f"{path}, line {number}: {error}") from None
         except RecursionError as error:
             raise UsageError(f"{path}, line {number}: not a position: its values are nested too deeply") from error
         if not isinstance(row, dict):
@@ -102,6 +110,15 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]
     rest = _skip(text, at + 1, _BLANKS)
     if rest < len(text):
         raise UsageError(f"{path}, line {text.count(chr(10), 0, rest) + 1}: not JSON: there is text after the list")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON. Raises UsageError if a key is there twice, because only one of its values could count."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise UsageError(f"the field {next(name for name in names if names.count(name) > 1)} is there twice")
+    return found
 
 
 def _skip(text: str, at: int, blanks: str) -> int:
@@ -116,6 +133,9 @@ def _check_fields(path: Path, number: int, names: list[str]) -> None:
     if unknown:
         hint = suggest(unknown[0], _FIELDS - set(names)) or f" The fields are {', '.join(sorted(_FIELDS))}"
         raise UsageError(f"{where}: unknown field {unknown[0]!r}.{hint}")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{where}: the field {twice} is there twice")
     missing = [name for name in _REQUIRED if name not in names]
     if missing:
         raise UsageError(f"{where}: the field {missing[0]} is missing")
