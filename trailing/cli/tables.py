@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Context, Decimal
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from trailing.cli.listings import Listing, print_listing
 from trailing.cli.position_summaries import PositionSummaries, PositionSummary
 from trailing.cli.reports import Report, ReportRow
 from trailing.core.model import Tick
 from trailing.core.prices import ahead
-from trailing.logs import escape_unprintable
 from trailing.unprotected import UnprotectedTime
 
 UNKNOWN = "unknown"
@@ -51,49 +50,12 @@ def write_state(state: str) -> Text:
     return Text(state, _STYLES.get(state, ""))
 
 
-def new_table(*columns: str, right: Sequence[str] = (), title: str | None = None) -> Table:
-    """Return a table with these columns, those in `right` aligned to the right."""
-    table = Table(
-        title=None if title is None else Text(escape_unprintable(title)),
-        title_justify="left",
-        box=None,
-        header_style="bold",
-        padding=(0, 2, 0, 0),
-    )
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
-    return table
-
-
-def add_row(table: Table, *cells: str | Text, style: str | None = None) -> None:
-    """Add a row; unprintable characters of a cell are escaped, because symbols and texts come from outside."""
-    texts = (cell if isinstance(cell, Text) else Text(cell) for cell in cells)
-    table.add_row(*(Text(escape_unprintable(text.plain), text.style) for text in texts), style=style)
-
-
-def print_table(table: Table, *, notes: Sequence[str] = ()) -> None:
-    """Print a table and notes to standard output; where that is no terminal, the table has its full width."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=max(80, _width(table)))
-    console.print(table)
-    for note in notes:
-        console.print(escape_unprintable(note), soft_wrap=True, markup=False)
-
-
 def print_report(report: Report, *, notes: Sequence[str] = (), title: str | None = None) -> None:
     """Print a report to standard output; columns that a terminal has no room for are left out."""
-    console = Console()
     rows = report.positions
     empty = {name for name in _OPTIONAL if all(getattr(row, name) is None for row in rows)}
     columns = [name for name in _REPORT if name not in empty]
-    table = report_table(report, columns, title=title)
-    dispensable = [column for column in _DISPENSABLE if column in columns]
-    while console.is_terminal and dispensable and _width(table) > console.width:
-        left_out = dispensable.pop(0)
-        columns = [name for name in columns if name != left_out]
-        table = report_table(report, columns, title=title)
-    print_table(table, notes=[*_left_out(report), *notes])
+    print_listing(list_report(report, columns, title=title), notes=[*_left_out(report), *notes])
 
 
 def _left_out(report: Report) -> list[str]:
@@ -103,12 +65,12 @@ def _left_out(report: Report) -> list[str]:
     return [f"the profit leaves out {positions} with an unknown exit price"] if count else []
 
 
-def report_table(report: Report, columns: Sequence[str], *, title: str | None = None) -> Table:
-    """Return a table with a row for each position, and the totals below."""
-    table = new_table(*columns, right=_NUMBERS, title=title)
+def list_report(report: Report, columns: Sequence[str], *, title: str | None = None) -> Listing:
+    """Return a row for each position, and the totals below."""
+    table = Listing(columns, right=_NUMBERS, left_out=_DISPENSABLE, title=title)
     for row in report.positions:
         cells = _cells(row)
-        add_row(table, *(cells[column] for column in columns))
+        table.add_row(*(cells[column] for column in columns))
     totals = report.totals
     count = "1 position" if totals.positions == 1 else f"{totals.positions} positions"
     for currency, profit in totals.profit.items() or [("", None)]:
@@ -120,7 +82,7 @@ def report_table(report: Report, columns: Sequence[str], *, title: str | None = 
             "unprotected s": f"{totals.unprotected_seconds:.3f}",
             "by cause": _causes(totals.unprotected_time),
         }
-        add_row(table, *(total.get(column, "") for column in columns), style="bold")
+        table.add_row(*(total.get(column, "") for column in columns), style="bold")
     return table
 
 
@@ -148,29 +110,35 @@ def _cells(row: ReportRow) -> dict[str, str | Text]:
 _NUMBERS = ("quantity", "entry", "slippage", "exit", "profit", "costs", "stop", "moves", "unprotected s")
 _REPORT = ("position", "side", "state", *_NUMBERS, "by cause", "opened (UTC)", "closed (UTC)", "reason")
 _OPTIONAL = ("slippage", "costs")
-_DISPENSABLE = ("reason", "costs", "opened (UTC)", "slippage", "by cause", "quantity", "closed (UTC)", "stop", "entry")
+_DISPENSABLE = (
+    "reason",
+    "costs",
+    "opened (UTC)",
+    "slippage",
+    "by cause",
+    "quantity",
+    "closed (UTC)",
+    "entry",
+    "moves",
+    "unprotected s",
+    "exit",
+    "state",
+)
 
 
 def _causes(unprotected_time: UnprotectedTime) -> str:
     return str(unprotected_time) if unprotected_time.total else ""
 
 
-def _width(table: Table) -> int:
-    """Return the width of a table that nothing is cut off from."""
-    return Console(width=1000).measure(table).maximum
-
-
-def live_table(summaries: PositionSummaries, prices: Mapping[str, Tick]) -> Table:
-    """Return a table of the positions; an open one has the profit of a close at the last price."""
+def live_table(summaries: PositionSummaries, prices: Mapping[str, Tick], width: int | None = None) -> Table:
+    """Return a table of the positions; an open one has the profit of a close at the last price. `width`: of the terminal."""
     numbers = ("price", "stop", "distance", "profit", "moves", "unprotected s")
-    table = new_table("position", "side", "state", *numbers, right=numbers)
-    table.padding = (0, 1, 0, 0)
+    table = Listing(("position", "side", "state", *numbers), right=numbers, left_out=_DISPENSABLE_LIVE)
     for summary in summaries:
         tick = prices.get(summary.symbol)
         price = tick.price if tick is not None else None
         is_over, is_closed = summary.closed_at is not None, summary.state == "closed"
-        add_row(
-            table,
+        table.add_row(
             summary.symbol,
             summary.side,
             write_state(summary.state),
@@ -181,7 +149,10 @@ def live_table(summaries: PositionSummaries, prices: Mapping[str, Tick]) -> Tabl
             str(summary.moves),
             f"{summary.unprotected_seconds:.1f}",
         )
-    return table
+    return table.fitting(width)[0]
+
+
+_DISPENSABLE_LIVE = ("moves", "distance", "unprotected s", "price", "state")
 
 
 def _distance(summary: PositionSummary, price: Decimal | None) -> str:

@@ -10,9 +10,10 @@ import msgspec
 import trio
 
 from trailing.cli.json_output import print_json
+from trailing.cli.listings import Listing, print_listing
 from trailing.cli.signals import Interruption, run_until_signal
 from trailing.cli.stores import open_stored
-from trailing.cli.tables import add_row, new_table, print_table, write_money, write_state, write_time
+from trailing.cli.tables import write_money, write_state, write_time
 from trailing.core.record import StopRecord
 from trailing.core.states import State
 from trailing.stores.port import Intent, Store
@@ -108,11 +109,15 @@ def _print_accounts(accounts: list[Account]) -> None:
 def _print_account(account: Account) -> None:
     numbers = ("quantity", "entry", "stop", "best")
     title = f"{account.exchange} {account.account}"
-    stops = new_table("position", "side", "state", *numbers, "opened (UTC)", right=numbers, title=title)
+    stops = Listing(
+        ("position", "side", "state", *numbers, "opened (UTC)"),
+        right=numbers,
+        left_out=("best", "opened (UTC)", "entry", "quantity", "state"),
+        title=title,
+    )
     for record in account.stops:
         position = record.position
-        add_row(
-            stops,
+        stops.add_row(
             position.symbol,
             position.side,
             write_state(
@@ -136,4 +141,4 @@ def _print_account(account: Account) -> None:
         f"sent {write_time(intent.at)} UTC; a running bot or trailing recover finds out"
         for intent in account.intents
     ]
-    print_table(stops, notes=notes)
+    print_listing(stops, notes=notes)

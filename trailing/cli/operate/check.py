@@ -13,10 +13,10 @@ from rich.text import Text
 
 from trailing.cli import LEFT_OVER, USAGE
 from trailing.cli.json_output import print_json
+from trailing.cli.listings import Listing, print_listing
 from trailing.cli.messages import find_error, print_message
 from trailing.cli.operate.venue_options import check_venue, read_credentials
 from trailing.cli.signals import Interruption, run_until_signal
-from trailing.cli.tables import add_row, new_table, print_table
 from trailing.core.model import Side, check_seconds, check_symbol
 from trailing.errors import UsageError
 from trailing.exchanges.ccxt import open_ccxt
@@ -164,10 +164,9 @@ def _print(result: CheckResult, report: str | None, *, json: bool) -> None:
         print_json(CheckDocument(**fields, report=report))
         return
     title = f"{result.exchange} {result.symbol} {result.side}: {result.verdict}"
-    shown = new_table("", "step", "ms", "result", right=("ms",), title=title)
+    shown = Listing(("", "step", "ms", "result"), right=("ms",), left_out=("ms",), wrapped=("result",), title=title)
     for step in result.steps:
         took = "" if step.milliseconds is None else str(step.milliseconds)
-        add_row(shown, Text(step.outcome, _STYLES[step.outcome]), step.name, took, step.words)
-    shown.columns[-1].no_wrap = False
+        shown.add_row(Text(step.outcome, _STYLES[step.outcome]), step.name, took, step.words)
     notes = [] if report is None else [f"report: {report}"]
-    print_table(shown, notes=notes)
+    print_listing(shown, notes=notes)

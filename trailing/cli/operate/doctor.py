@@ -9,10 +9,10 @@ from rich.text import Text
 from trailing.alerts.targets import AlertTargets
 from trailing.cli import USAGE
 from trailing.cli.json_output import print_json
+from trailing.cli.listings import Listing, print_listing
 from trailing.cli.messages import print_message
 from trailing.cli.operate.venue_options import check_venue, read_credentials
 from trailing.cli.signals import Interruption, run_until_signal
-from trailing.cli.tables import add_row, new_table, print_table
 from trailing.core.model import check_symbol
 from trailing.errors import UsageError
 from trailing.exchanges.ccxt import open_ccxt
@@ -73,10 +73,10 @@ def main(
     if json:
         print_json({"exchange": name, "verdict": verdict, "findings": findings})
     else:
-        shown = new_table("", "checked", "finding", title=name)
+        shown = Listing(("", "checked", "finding"), wrapped=("finding",), title=name)
         for finding in findings:
-            add_row(shown, Text(finding.verdict, _STYLES[finding.verdict]), finding.subject, Text(finding.message))
-        print_table(shown)
+            shown.add_row(Text(finding.verdict, _STYLES[finding.verdict]), finding.subject, Text(finding.message))
+        print_listing(shown)
     return USAGE if verdict == "failure" else 0
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from trailing.cli.json_output import print_json
+from trailing.cli.listings import Listing, print_listing
 from trailing.cli.signals import Interruption
-from trailing.cli.tables import add_row, new_table, print_table
 from trailing.core.findings import Finding
 from trailing.core.model import Side
 from trailing.core.states import State
@@ -90,13 +90,15 @@ def _found(actions: Sequence[Finding]) -> tuple[Found, ...]:
 
 
 def _print(recovery: Recovery) -> None:
-    table = new_table("position", "side", "action", title=f"{recovery.exchange} {recovery.account}")
+    table = Listing(
+        ("position", "side", "action"), wrapped=("action",), title=f"{recovery.exchange} {recovery.account}"
+    )
     for found in recovery.actions:
-        add_row(table, found.symbol, found.side, found.message)
+        table.add_row(found.symbol, found.side, found.message)
     if not recovery.dry_run:
         notes = [f"live stops: {recovery.stops}; positions without a stop: {recovery.unprotected}"]
     elif recovery.actions:
         notes = ["dry run: nothing was changed"]
     else:
         notes = ["store and account agree: there is nothing to do"]
-    print_table(table, notes=notes)
+    print_listing(table, notes=notes)

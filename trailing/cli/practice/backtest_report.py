@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from rich.table import Table
 from rich.text import Text
 
 from trailing.backtest import Backtest, Run, Totals, Trade
 from trailing.cli.json_output import print_json
+from trailing.cli.listings import Listing, print_listing
 from trailing.cli.practice.assumptions import describe_assumptions, describe_costs, describe_range
 from trailing.cli.practice.plan_files import describe_plan
-from trailing.cli.tables import add_row, new_table, print_table, write_money, write_profit, write_time
+from trailing.cli.tables import write_money, write_profit, write_time
 from trailing.core.paths import CandleOrder
 from trailing.core.plan import encode_plan
 from trailing.errors import UsageError
@@ -26,6 +26,18 @@ MOST_ROWS: Final = 100
 
 _NUMBERS: Final = ("quantity", "entry", "exit", "profit", "moves", "MAE %", "MFE %", "bars")
 _COLUMNS: Final = ("position", "side", *_NUMBERS, "entered (UTC)", "exited (UTC)", "reason")
+_DISPENSABLE: Final = (
+    "reason",
+    "bars",
+    "MFE %",
+    "MAE %",
+    "quantity",
+    "exited (UTC)",
+    "moves",
+    "entered (UTC)",
+    "exit",
+    "entry",
+)
 
 
 def print_backtest(result: Backtest, *, own_plan: bool, has_trades: bool, notes: Sequence[str]) -> None:
@@ -61,10 +73,9 @@ def _candles(result: Backtest) -> CandleOrder | None:
 
 def print_trades(run: Run, *, title: str | None, notes: Sequence[str]) -> None:
     """Print a table of the first trades of a run, its totals, and notes below."""
-    table = new_table(*_COLUMNS, right=_NUMBERS, title=title)
+    table = Listing(_COLUMNS, right=_NUMBERS, left_out=_DISPENSABLE, title=title)
     for trade in run.trades[:MOST_ROWS]:
-        add_row(
-            table,
+        table.add_row(
             trade.symbol,
             trade.side,
             write_money(trade.quantity),
@@ -81,18 +92,21 @@ def print_trades(run: Run, *, title: str | None, notes: Sequence[str]) -> None:
         )
     for currency, totals in run.totals.items():
         _add_totals(table, currency, totals)
-    print_table(table, notes=notes)
+    print_listing(table, notes=[*map(_describe_totals, run.totals, run.totals.values()), *notes])
 
 
-def _add_totals(table: Table, currency: str, totals: Totals) -> None:
+def _add_totals(table: Listing, currency: str, totals: Totals) -> None:
     count = "1 trade" if totals.trades == 1 else f"{totals.trades} trades"
     cells: dict[str, str | Text] = {
         "position": f"{count} {currency}",
         "profit": write_profit(totals.profit),
         "moves": str(totals.moves),
-        "reason": f"{totals.closed} closed, {totals.won} with a profit, {totals.open} open; {_parts(totals)}",
     }
-    add_row(table, *(cells.get(column, "") for column in _COLUMNS), style="bold")
+    table.add_row(*(cells.get(column, "") for column in _COLUMNS), style="bold")
+
+
+def _describe_totals(currency: str, totals: Totals) -> str:
+    return f"{currency}: {totals.closed} closed, {totals.won} with a profit, {totals.open} open; {_parts(totals)}"
 
 
 def _parts(totals: Totals) -> str:

@@ -13,9 +13,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from trailing.cli.listings import Listing
 from trailing.cli.position_summaries import PositionSummaries
 from trailing.cli.practice.demo_waves import DemoWave, Lane
-from trailing.cli.tables import live_table, new_table
+from trailing.cli.tables import live_table
 from trailing.core.model import Tick
 from trailing.logs import Level, configure_logging
 from trailing.services import open_service_nursery
@@ -86,7 +87,7 @@ class DemoScreen:
         return Group(*parts)
 
     def _waves_table(self) -> Table:
-        table = new_table("stop acknowledged after", *(_TITLES[wave.name] for wave in self.waves))
+        table = Listing(("stop acknowledged after", *(_TITLES[wave.name] for wave in self.waves))).fitting(None)[0]
         if not self.waves:
             return table
         for lanes in zip(*(wave.lanes for wave in self.waves), strict=True):

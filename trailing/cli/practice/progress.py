@@ -48,19 +48,19 @@ async def show_progress(
 
         yield print_event
         return
-    with Live(live_table(summaries, prices), console=console, auto_refresh=False) as live:
+    with Live(live_table(summaries, prices, console.width), console=console, auto_refresh=False) as live:
         configure_logging(log_level)  # only now, because the live table has replaced standard error
 
         async def repaint() -> None:
             # The trio clock keeps the data's time; only a thread can wait for a fifth of a real second.
             while True:
                 await trio.to_thread.run_sync(time.sleep, _REPAINT_SECONDS, abandon_on_cancel=True)
-                live.update(live_table(summaries, prices), refresh=True)
+                live.update(live_table(summaries, prices, console.width), refresh=True)
 
         async with open_service_nursery() as tasks:
             tasks.start_soon(repaint)
             yield summaries.add_event
-        live.update(live_table(summaries, prices), refresh=True)
+        live.update(live_table(summaries, prices, console.width), refresh=True)
 
 
 def _line(event: Event) -> str | None:

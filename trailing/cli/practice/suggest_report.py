@@ -8,15 +8,16 @@ import msgspec
 
 from trailing.backtest import Costs, Run
 from trailing.cli.json_output import print_json
+from trailing.cli.listings import Listing, print_listing
 from trailing.cli.practice.assumptions import describe_assumptions, describe_costs
 from trailing.cli.practice.backtest_report import MOST_ROWS, print_trades
-from trailing.cli.tables import add_row, new_table, print_table
 from trailing.core.paths import CandleOrder
 from trailing.core.plan import encode_plan
 from trailing.sweep import LEAST_TRADES, Interval, Suggestion
 from trailing.sweep.results import write_percent
 
 _FIGURES = ("profit %", "from", "to", "more than own %", "from ", "to ", "open", "refused")
+_DISPENSABLE = ("refused", "open", "from ", "to ", "more than own %", "from", "to")
 
 
 def print_suggestions(suggestions: Sequence[Suggestion], *, notes: Sequence[str]) -> None:
@@ -39,11 +40,11 @@ def _print_plans(suggestion: Suggestion) -> None:
     axes = tuple(suggestion.best[0].values)
     names = tuple(name.replace("_", " ") for name in axes)
     title = f"the best of {suggestion.tried} plans on the own entries, {suggestion.currency}, per trade"
-    table = new_table(*names, *_FIGURES, right=(*names, *_FIGURES), title=title)
+    table = Listing((*names, *_FIGURES), right=(*names, *_FIGURES), left_out=_DISPENSABLE, title=title)
     for each in suggestion.best:
         figures = [write_percent(value) for interval in (each.mean, each.gain) for value in _values(interval)]
-        add_row(table, *each.values.values(), *figures, str(each.still_open), str(each.refused))
-    print_table(table)
+        table.add_row(*each.values.values(), *figures, str(each.still_open), str(each.refused))
+    print_listing(table)
 
 
 def _values(interval: Interval) -> tuple[float, float, float]:

@@ -11,9 +11,10 @@ import msgspec
 
 from trailing.backtest import Trade
 from trailing.cli.json_output import print_json
+from trailing.cli.listings import Listing, print_listing
 from trailing.cli.practice.assumptions import describe_assumptions, describe_costs
 from trailing.cli.practice.backtest_report import write_cell
-from trailing.cli.tables import add_row, new_table, print_table, write_time
+from trailing.cli.tables import write_time
 from trailing.core.paths import CandleOrder
 from trailing.core.plan import encode_plan
 from trailing.errors import UsageError
@@ -21,6 +22,7 @@ from trailing.sweep import PlanResult, SweepResult
 from trailing.sweep.results import write_percent
 
 _FIGURES = ("profit %", "high-first", "low-first", "drawdown %", "trades", "won", "open", "moves")
+_DISPENSABLE = ("moves", "open", "won", "drawdown %", "trades", "low-first", "high-first")
 
 
 def print_sweep(result: SweepResult, *, has_trades: bool, notes: Sequence[str]) -> None:
@@ -31,10 +33,10 @@ def print_sweep(result: SweepResult, *, has_trades: bool, notes: Sequence[str]) 
         notes: lines about the data.
     """
     axes = tuple(name.replace("_", " ") for name in result.axes)
-    table = new_table(*axes, *_FIGURES, right=(*axes, *_FIGURES))
+    table = Listing((*axes, *_FIGURES), right=(*axes, *_FIGURES), left_out=_DISPENSABLE)
     for each in result.best:
-        add_row(table, *each.values.values(), *_figures(each))
-    print_table(table, notes=[*judgement(result), *sweep_notes(result, has_trades=has_trades, notes=notes)])
+        table.add_row(*each.values.values(), *_figures(each))
+    print_listing(table, notes=[*judgement(result), *sweep_notes(result, has_trades=has_trades, notes=notes)])
 
 
 def judgement(result: SweepResult) -> list[str]:
