@@ -10,7 +10,6 @@ position; 128 plus the signal's number after a signal: 130 for SIGINT,
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from importlib.metadata import version
 from typing import Final
 
 from trailing.cli.messages import find_error, find_missing_package, print_message
+from trailing.cli.standard_streams import StandardStreams
 
 USAGE: Final = 2
 LEFT_OVER: Final = 3
@@ -41,11 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    streams = StandardStreams()
     if arguments is None:
         gc.set_threshold(*GC_THRESHOLDS)
+        streams.prepare()
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
-        sys.stdout.flush()  # here, because a broken pipe is handled here
+        sys.stdout.flush()  # here, because its failure is handled here
     except KeyboardInterrupt:
         print_message("cancelled by SIGINT")
         return INTERRUPTED
@@ -54,11 +56,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if message is not None:
             print_message(str(message))
             return USAGE
-        if not _is_broken_pipe(error):
+        is_broken_pipe = _is_broken_pipe(error)  # the reader of standard output has gone, as `head` does
+        failure = streams.find_output_error(error)
+        if not is_broken_pipe and failure is None:
             raise
-        # The reader of standard output has gone, as `head` does. The interpreter must not flush the rest at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        streams.drop_output()
+        if is_broken_pipe or failure is None:
+            return 1
+        print_message(f"standard output: {failure}")
+        return USAGE
     else:
         return code
     finally:

@@ -10,7 +10,7 @@ import os
 import select
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
 from typing import Final, TypeVar
@@ -169,5 +169,6 @@ def _exit(by: signal.Signals, *_: object) -> None:
     """End the process at once, with a message if standard error takes one without blocking."""
     message = f"trailing: {by.name}: the clean-up did not end within {CLEANUP_SECONDS:g} s and was stopped\n"
     if select.select([], [STDERR], [], 0)[1]:
-        os.write(STDERR, message.encode())  # not by print, whose buffer may be in the middle of another line
+        with suppress(OSError):
+            os.write(STDERR, message.encode())  # not by print, whose buffer may be in the middle of another line
     os._exit(128 + by)
