@@ -6,11 +6,15 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from trailing.cli.signals import Interruption
@@ -18,6 +22,7 @@ from trailing.sweep.pieces import walk_piece
 
 Run = Callable[..., Any]
 
+START = 1_515_561_000_000
 AXES = ("--initial-stop", "1%:3%:1%", "--callback", "none,0.5%,1%")
 
 
@@ -117,6 +122,7 @@ def test_a_plan_file_gives_the_rules_that_no_option_varies(swept: Run, tmp_path:
         (("--callback", "1%", "--first-part", "100"), "--first-part got '100'"),
         (("--callback", "1%", "--first-part", "x"), "--first-part got 'x'"),
         (("--callback", "1%", "--jobs", "0"), "--jobs got 0"),
+        (("--callback", "1%", "--jobs", "100000"), "--jobs got 100000, wants at most "),
         (("--callback", "1%", "--jobs", "two"), "'two' is not a whole number"),
         (("--callback", "1%", "--best", "0"), "--best got 0"),
         (("--callback", "1%"), "sweep wants exactly one of --wave, --signals, --store, --every, --always-in"),
@@ -168,3 +174,55 @@ def test_a_file_that_cannot_be_written_is_one_line(swept: Run, tmp_path: Path) -
     ran = swept("--csv", tmp_path / "no" / "plans.csv")
     assert ran.code == 2
     assert "plans.csv can't be written: No such file or directory" in ran.err
+
+
+LONG = ("--always-in", "--symbol", "AAA/BTC:BTC", "--callback", "0.01%:10%:0.01%", "--initial-stop", "1%:10%:0.1%")
+
+
+@pytest.fixture
+def long_sweep(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A sweep of a minute in two processes, once both have started."""
+    bars = (f"{START + bar * 60_000},100,{101 + bar % 7},99,100" for bar in range(100_000))
+    (tmp_path / "aaa-btc-1m.csv").write_text("\n".join(("timestamp_ms,open,high,low,close", *bars)))
+    command = [sys.executable, "-m", "trailing", "sweep", "--prices", str(tmp_path), *LONG, "--jobs", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: len(workers_of(process.pid)) == 2 or process.poll() is not None)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_until(is_true: Callable[[], bool], seconds: float = 60.0) -> None:
+    give_up_at = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.05)
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    return [child for child in psutil.Process(pid).children() if "--multiprocessing-fork" in child.cmdline()]
+
+
+@pytest.mark.slow  # each process imports numba
+def test_the_workers_of_a_sweep_that_was_killed_end(long_sweep: subprocess.Popen[str]) -> None:
+    workers = workers_of(long_sweep.pid)
+    assert len(workers) == 2
+    long_sweep.kill()
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    for worker in alive:
+        worker.kill()
+    assert alive == []
+
+
+@pytest.mark.slow  # each process imports numba
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_is_one_line_at_once(
+    long_sweep: subprocess.Popen[str], number: signal.Signals
+) -> None:
+    for process in (psutil.Process(long_sweep.pid), *workers_of(long_sweep.pid)):
+        process.send_signal(number)
+    out, err = long_sweep.communicate(timeout=60)
+    assert (long_sweep.returncode, out) == (128 + number, "")
+    assert err == f"trailing: {number.name}: cancelling; it ends after the pieces under way, without a result\n"

@@ -59,6 +59,29 @@ def test_two_processes_give_the_same_bytes_as_one() -> None:
     assert contents(sweep(jobs=2)) == contents(sweep())
 
 
+@pytest.mark.usefixtures("small_pieces")
+def test_no_more_processes_start_than_there_are_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = list[int]()
+
+    def pool(jobs: int, *_: object) -> ThreadPoolExecutor:
+        started.append(jobs)
+        return ThreadPoolExecutor(jobs)
+
+    monkeypatch.setattr("trailing.sweep.running.ProcessPoolExecutor", pool)
+    monkeypatch.setattr("trailing.sweep.running.os.cpu_count", lambda: 1_000)
+    walked = list[pieces.Piece]()
+
+    def walk(piece: pieces.Piece) -> pieces.PieceResult:
+        walked.append(piece)
+        return pieces.walk_piece(piece)
+
+    monkeypatch.setattr("trailing.sweep.running.walk_piece", walk)
+    expected = contents(sweep())
+    count = len(walked)
+    assert contents(sweep(jobs=1_000)) == expected
+    assert started == [count]
+
+
 @pytest.mark.slow  # a cluster starts
 def test_a_dask_cluster_gives_the_same_bytes_as_one_process() -> None:
     script = Path(__file__).with_name("on_dask.py")
@@ -195,6 +218,7 @@ def test_the_walk_forward_ranks_the_chosen_plan_in_the_rest() -> None:
         ({"costs": Costs(funding={SYMBOL: (FundingRate(1, Decimal(0)),)})}, "a sweep has no funding"),
         ({"first_part": Percent(100)}, "first_part got"),
         ({"jobs": 0}, "jobs got 0"),
+        ({"jobs": 100_000}, "jobs got 100000, wants at most [0-9]+, which is 4 for each CPU"),
         ({"best": 0}, "best got 0"),
         ({"candles": "peak-first"}, "candles"),
         ({"entries": [Position(SYMBOL, "long", Decimal(1), Decimal(1000), time_of(-1))]}, "before its first price"),

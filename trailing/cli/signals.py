@@ -27,6 +27,9 @@ CLEANUP_SECONDS: Final = 60.0
 """Seconds on the real clock that a command may run on after its first signal. A clean-up on a real exchange takes a plan's
 `cleanup_seconds` (5 by default) and, in `doctor --place`, at most 30 s."""
 
+STOPS_STAY_LIVE: Final = "partial orders are cleaned up, stops stay live"
+"""What happens after a signal to a command that protects positions, in words."""
+
 STDERR: Final = 2
 """The file descriptor of standard error."""
 
@@ -73,7 +76,7 @@ class Interruption:
 def run_until_signal(
     work: Callable[[Interruption], Awaitable[T]],
     *,
-    announce: bool = False,
+    announce: str = "",
     log_level: Level = "warning",
     clock: trio.abc.Clock | None = None,
 ) -> tuple[T | None, Interruption]:
@@ -84,7 +87,7 @@ def run_until_signal(
 
     Args:
         work: called with the `Interruption`, inside a block that a signal cancels.
-        announce: print at each signal what happens next.
+        announce: what happens after a signal, in words; it is printed at once. Empty: nothing is printed.
         log_level: the lowest level that is logged.
         clock: the clock of the trio run; None: the real one.
 
@@ -122,13 +125,13 @@ def run_until_signal(
     return result, interruption
 
 
-async def _listen(signals: AsyncIterator[int], interruption: Interruption, announce: bool) -> None:  # noqa: FBT001
+async def _listen(signals: AsyncIterator[int], interruption: Interruption, announce: str) -> None:
     async for number in signals:
         name = signal.Signals(number).name
         first = interruption.by is None
         if announce:
             print_message(
-                f"{name}: cancelling; partial orders are cleaned up, stops stay live"
+                f"{name}: cancelling; {announce}"
                 if first
                 else f"{name}: the clean-up is still running and ends by itself"
             )

@@ -93,7 +93,6 @@ def make_pieces(
     Args:
         tables: keeps the tables of plans, because many lanes have the same one.
     """
-    bars = len(times_of(lane.series))
     fast = [number for number in range(len(plans)) if number not in lane.by_core]
     known = [plans[number] for number in fast]
     periods = periods_of(known)
@@ -102,7 +101,7 @@ def make_pieces(
         tables[key] = encode_plans(known, lane.side, lane.scale, periods)
     table = tables[key]
     for numbers, by_kernel, steps in ((fast, True, STEPS), (sorted(lane.by_core), False, _CORE_STEPS)):
-        size = max(1, steps // bars)
+        size = _size(lane, steps)
         for begin in range(0, len(numbers), size):
             some = tuple(numbers[begin : begin + size])
             yield Piece(
@@ -115,6 +114,17 @@ def make_pieces(
                 costs=costs,
                 timeline=timeline,
             )
+
+
+def count_pieces(lane: Lane, plans: int) -> int:
+    """Return how many pieces `make_pieces` yields for a lane and a number of plans."""
+    by_core = len(lane.by_core)
+    return sum(-(-count // _size(lane, steps)) for count, steps in ((plans - by_core, STEPS), (by_core, _CORE_STEPS)))
+
+
+def _size(lane: Lane, steps: int) -> int:
+    """Return how many plans a piece has."""
+    return max(1, steps // len(times_of(lane.series)))
 
 
 def walk_piece(piece: Piece) -> PieceResult:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -23,7 +25,7 @@ from trailing.sweep.encoding import PlanTable
 from trailing.sweep.grids import Grid, plans_of
 from trailing.sweep.judging import judge
 from trailing.sweep.lanes import make_lanes, make_timeline
-from trailing.sweep.pieces import COUNT_COLUMNS, Piece, PieceResult, make_pieces, walk_piece
+from trailing.sweep.pieces import COUNT_COLUMNS, Piece, PieceResult, count_pieces, make_pieces, walk_piece
 from trailing.sweep.results import OrderResult, SweepInputs, SweepResult
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -34,6 +36,8 @@ SEGMENTS: Final = 64
 
 _NO_COSTS: Final = Costs()
 _POLL_SECONDS: Final = 0.2
+_JOBS_PER_CPU: Final = 4
+_LEFT_TO_PARENT: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(
@@ -68,7 +72,7 @@ def run(
         first_part: the part of the time on which the walk-forward chooses.
         best: how many of the best plans `SweepResult.best` has.
         resamples, seed: of the by-chance figure.
-        jobs: the number of processes, if there is no executor.
+        jobs: the number of processes, if there is no executor; at most four for each CPU. No more start than there are pieces.
         executor: walks the pieces of the sweep; its workers need this package with the extra ``sweep``.
         progress: is called while the sweep runs.
 
@@ -86,10 +90,11 @@ def run(
     if not isinstance(entries, (Every, AlwaysIn)):
         entries = given_entries(entries, prices)
     known = {symbol: (markets or {}).get(symbol) or Market(symbol) for symbol in prices}
-    with _open_executor(jobs, executor) as open_executor:
-        lanes = make_lanes(found, prices, entries, known)
-        if not lanes:
-            raise UsageError("there is nothing to enter: no interval of Every begins within the prices")
+    lanes = make_lanes(found, prices, entries, known)
+    if not lanes:
+        raise UsageError("there is nothing to enter: no interval of Every begins within the prices")
+    count = len(orders) * sum(count_pieces(lane, len(found)) for lane in lanes)
+    with _open_executor(min(jobs, count), executor) as open_executor:
         timeline = make_timeline(prices, SEGMENTS, first_part.value / 100)
         shares = [_as_floats(lane.cost_shares(costs)) for lane in lanes]
         tables: dict[object, PlanTable] = {}
@@ -124,6 +129,14 @@ def _check(costs: Any, first_part: Any, *, best: Any, resamples: Any, jobs: Any)
     for name, value in (("best", best), ("resamples", resamples), ("jobs", jobs)):
         if type(value) is not int or value < 1:
             raise refuse(name, value, "a whole number of at least 1")
+    check_jobs("jobs", jobs)
+
+
+def check_jobs(field: str, jobs: int) -> None:
+    """Refuse more processes than four for each CPU, because each takes memory and time to start. Raises UsageError."""
+    most = _JOBS_PER_CPU * (os.cpu_count() or 1)
+    if jobs > most:
+        raise refuse(field, jobs, f"at most {most}, which is {_JOBS_PER_CPU} for each CPU")
 
 
 def _check_prices(prices: Mapping[str, Series]) -> None:
@@ -141,18 +154,45 @@ def _open_executor(jobs: int, executor: Executor | None) -> Iterator[Executor | 
         yield executor
         return
     # A fresh process, because the one that calls may have threads, which a fork would copy in the middle of their work.
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _ignore_interrupts)
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin_worker)
     try:
-        for _ in range(jobs):
-            pool.submit(_ignore_interrupts)  # so that each imports this module while the pieces are made
+        with _signals_blocked():
+            for _ in range(jobs):
+                pool.submit(os.getpid)  # so that each imports this module while the pieces are made
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _ignore_interrupts() -> None:
-    """Leave an interrupt from the keyboard to the process that started this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Block signals in this thread, because a process that it starts inherits that, also before it has begun."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_PARENT)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin_worker() -> None:
+    """Leave signals to the process that started this one, and end with it.
+
+    A terminal and a service manager send a signal to every process of the group. A worker of a process that was killed would
+    otherwise wait for ever.
+    """
+    for number in _LEFT_TO_PARENT:
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _walk(pieces: Sequence[Piece], executor: Executor | None, progress: Progress | None) -> Iterator[PieceResult]:

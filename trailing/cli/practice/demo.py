@@ -19,7 +19,7 @@ from trailing.cli.practice.demo_market import PLAN, TICKS_A_SECOND, demo_markets
 from trailing.cli.practice.demo_screen import DemoScreen, write_svg
 from trailing.cli.practice.demo_waves import DemoWave, MeasuredWave
 from trailing.cli.reports import Report, build_report
-from trailing.cli.signals import Interruption, run_until_signal
+from trailing.cli.signals import STOPS_STAY_LIVE, Interruption, run_until_signal
 from trailing.core.model import Tick
 from trailing.exchanges.paper import open_paper
 from trailing.exchanges.paper.exchange import PaperExchange
@@ -79,7 +79,7 @@ def main(*, json: bool, log_level: Level, svg: str | None) -> int:
     screen = DemoScreen(to_stderr=json)
     with tempfile.TemporaryDirectory(prefix="trailing-demo-") as folder:
         work = partial(_run_on_screen, screen, f"sqlite:///{folder}", log_level)
-        result, interruption = run_until_signal(work, announce=True, log_level=log_level)
+        result, interruption = run_until_signal(work, announce=STOPS_STAY_LIVE, log_level=log_level)
     if result is None:
         return interruption.exit_code
     if json:

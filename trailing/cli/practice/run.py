@@ -17,7 +17,7 @@ from trailing.cli.practice.replay_job import ReplayJob, prepare, without_passwor
 from trailing.cli.practice.run_report import Result, print_results, print_results_json, subtract_costs
 from trailing.cli.practice.saved_account import Ended, SavedPaperAccount, read_saved_account
 from trailing.cli.reports import Report, build_report
-from trailing.cli.signals import Interruption, run_until_signal
+from trailing.cli.signals import STOPS_STAY_LIVE, Interruption, run_until_signal
 from trailing.core.model import Tick
 from trailing.core.paths import CandleOrder
 from trailing.errors import UsageError
@@ -80,7 +80,7 @@ def main(
             work = partial(_read_ended, each, account, account.end, clock)
         else:
             work = partial(_replay, each, account, clock, log_level)
-        result, interruption = run_until_signal(work, announce=True, log_level=log_level, clock=clock.clock)
+        result, interruption = run_until_signal(work, announce=STOPS_STAY_LIVE, log_level=log_level, clock=clock.clock)
         if result is None:
             return interruption.exit_code  # the error was printed
         results.append(result)

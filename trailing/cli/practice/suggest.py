@@ -9,7 +9,7 @@ from trailing.cli.practice.cost_options import costs_reader
 from trailing.cli.practice.grid_options import parse_axes
 from trailing.cli.practice.html_report import check_html, write_html
 from trailing.cli.practice.plan_files import read_base_plan
-from trailing.cli.practice.sweep_progress import walk_in_thread
+from trailing.cli.practice.sweep_progress import ENDS_AT_NEXT_STEP, walk_in_thread
 from trailing.cli.practice.tick_options import parse_ticks, read_with_ticks
 from trailing.cli.signals import run_until_signal
 from trailing.core.checks import check_symbol, refuse
@@ -100,7 +100,8 @@ def main(
         best=best,
         seed=seed,
     )
-    suggestions, interruption = run_until_signal(partial(walk_in_thread, walking, "suggest"), log_level=log_level)
+    work = partial(walk_in_thread, walking, "suggest")
+    suggestions, interruption = run_until_signal(work, announce=ENDS_AT_NEXT_STEP, log_level=log_level)
     if suggestions is None:
         return interruption.exit_code
     notes = found.describe()

@@ -10,7 +10,7 @@ from trailing.cli.practice.cost_options import costs_reader
 from trailing.cli.practice.grid_options import parse_axes
 from trailing.cli.practice.html_report import check_html, write_html
 from trailing.cli.practice.plan_files import read_base_plan
-from trailing.cli.practice.sweep_progress import walk_in_thread
+from trailing.cli.practice.sweep_progress import ENDS_AT_NEXT_STEP, walk_in_thread
 from trailing.cli.practice.tick_options import parse_ticks, read_with_ticks
 from trailing.cli.signals import run_until_signal
 from trailing.core.checks import refuse
@@ -68,6 +68,7 @@ def main(
     import_extra("numba", extra="sweep", purpose="sweeps")
     from trailing.cli.practice import sweep_report  # noqa: PLC0415 - it needs the extra
     from trailing.sweep import Grid, run  # noqa: PLC0415
+    from trailing.sweep.running import check_jobs  # noqa: PLC0415
 
     axes = parse_axes(
         {
@@ -100,6 +101,7 @@ def main(
     for name, value in (("--best", best), ("--jobs", jobs)):
         if value < 1:
             raise refuse(name, value, "a whole number of at least 1")
+    check_jobs("--jobs", jobs)
     chosen = choose_entries(options, prices, log_level, command="sweep")
     if chosen.exit_code:
         return chosen.exit_code
@@ -120,7 +122,8 @@ def main(
         seed=seed,
         jobs=jobs,
     )
-    result, interruption = run_until_signal(partial(walk_in_thread, walking, "sweep"), log_level=log_level)
+    work = partial(walk_in_thread, walking, "sweep")
+    result, interruption = run_until_signal(work, announce=ENDS_AT_NEXT_STEP, log_level=log_level)
     if result is None:
         return interruption.exit_code
     if csv is not None:

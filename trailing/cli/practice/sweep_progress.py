@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import trio
 from rich.console import Console
@@ -14,6 +14,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from trailing.cli.signals import Interruption
 
 T = TypeVar("T")
+
+ENDS_AT_NEXT_STEP: Final = "it ends after the pieces under way, without a result"
+"""What happens after a signal, in words."""
 
 
 async def walk_in_thread(walking: Callable[..., T], name: str, interruption: Interruption) -> T | None:
