@@ -17,6 +17,12 @@ INCLUDED = re.compile(
     r"^```\{literalinclude\} (?:\.\./)?examples/(\S+)$|^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )
 
+# The order in which a reader runs them, and one of them twice.
+IN_ONE_FOLDER = (
+    *("5_restart.py", "6_signals.py", "7_backtest.py", "8_testing_your_bot.py", "11_live_bot.py"),
+    *("10_native.py", "10_native.py"),
+)
+
 SECONDS = re.compile(r"\b(\d+\.\d) s\b")
 
 
@@ -41,9 +47,20 @@ def test_every_example_has_its_output_on_a_page() -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_runs_to_its_end_and_prints_what_its_page_shows(example: Path, tmp_path: Path) -> None:
+    check_example(example, tmp_path)
+
+
+def test_the_examples_run_one_after_the_other_in_one_folder(tmp_path: Path) -> None:
+    assert {path.name for path in EXAMPLES if "sqlite:///" in path.read_text()} <= set(IN_ONE_FOLDER)
+    for name in IN_ONE_FOLDER:
+        check_example(DOCS / "examples" / name, tmp_path)
+
+
+def check_example(example: Path, folder: Path) -> None:
+    """Run an example in a folder, and compare its output with its page."""
     run = subprocess.run(
         [sys.executable, "-W", "error", str(example)],
-        cwd=tmp_path,
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -30,7 +30,7 @@ async def show(exchange: PaperExchange, when: str) -> None:
 
 async def main() -> None:
     trailing.configure_logging("error")
-    async with trailing.open_paper(latency=0.05) as exchange, trailing.open_store("sqlite:///bot.db") as store:
+    async with trailing.open_paper(latency=0.05) as exchange, trailing.open_store("memory:") as store:
         async with trailing.open_manager(exchange, store, PLAN) as manager:
             position = Position(SYMBOL, "long", Decimal(1), Decimal(100), datetime.now(UTC))
             await exchange.enter(position)

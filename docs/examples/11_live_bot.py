@@ -90,7 +90,7 @@ async def run_bot(exchange: trailing.Exchange) -> None:
         await outer.start(cancel_on_signal, bot)
         with bot:
             async with (
-                trailing.open_store("sqlite:///bot.db") as store,
+                trailing.open_store("sqlite:///live.db") as store,
                 trailing.open_manager(exchange, store, PLAN, entry_limits=LIMITS) as manager,
                 manager.subscribe() as events,
                 trio.open_nursery() as tasks,

@@ -28,7 +28,7 @@ async def cancel_on_signal(bot: trio.CancelScope, *, task_status: trio.TaskStatu
 
 async def run_bot(exchange: PaperExchange) -> None:
     async with (
-        trailing.open_store("sqlite:///bot.db") as store,
+        trailing.open_store("sqlite:///signals.db") as store,
         trailing.open_manager(exchange, store, PLAN) as manager,
     ):
         for coin in ("BTC", "ETH"):
