@@ -103,10 +103,18 @@ def test_a_bad_wave_in_json_is_refused_by_line_and_field(
         ('\ninitial_stop = "200%"\n', 2, "initial_stop got"),
         ('initial_stop = "2%"\n\nfoo = 1\n', 3, "unknown field `foo`"),
         ('initial_stop = "2%"\ntriger = "mark"\n', 2, "unknown field `triger`. Did you mean trigger?"),
-        ('initial_stop = "2%"\n[pacing]\nmin_intervall = 1\n', 3, "`$.pacing`. Did you mean min_interval?"),
+        (
+            'initial_stop = "2%"\n[pacing]\nmin_intervall = 1\n',
+            3,
+            "plan.pacing has the unknown field `min_intervall`. Did you mean min_interval?",
+        ),
         (f"initial_stop = {'[' * 100_000}", None, "nested too deeply"),
         (f"retry_for = {'9' * 5000}", None, "not TOML"),
-        ('initial_stop = "2%"\n[pacing]\nmin_interval = "soon"\n', 3, "$.pacing.min_interval"),
+        (
+            'initial_stop = "2%"\n[pacing]\nmin_interval = "soon"\n',
+            3,
+            "plan.pacing.min_interval got 'soon', wants a number",
+        ),
         ('initial_stop = "2%"\n[pacing]\nmin_interval = -1\n', 3, "min_interval got -1"),
         (
             'initial_stop = "2%"\n[[rules]]\ntype = "Callback"\ndistance = "1%"\n[[rules]]\ntype = "Callback"\ndistance = "0%"\n',
@@ -184,7 +192,8 @@ def test_a_symbol_with_several_files_is_refused_until_one_is_chosen(run: Run, da
     candles = data / "aaa-btc-5m.csv"
     other = data / "AAA-BTC-BTC-5m.csv"
     other.write_text(candles.read_text())
-    assert "several files for AAA/BTC:BTC" in refused(run, data, "--wave", data / "wave.csv")
+    error = refused(run, data, "--wave", data / "wave.csv")
+    assert f"several files for AAA/BTC:BTC: {other}, {candles};" in error
     words = ("run", "--paper", "--wave", data / "wave.csv", "--prices", data)
     assert run(*words, "--prices", f"AAA/BTC:BTC={other}").code == 0
 
@@ -199,6 +208,8 @@ def test_a_symbol_with_several_files_is_refused_until_one_is_chosen(run: Run, da
         ("AAA/BTC:BTC={data}/wave.csv", "wave.csv, line 1: header got"),
         ("AAA/BTC:BTC=/dev/null", "the name of /dev/null has to end in .csv or .parquet"),
         ("AAA/BTC:BTC={data}", "is a directory; give a file"),
+        ("=nowhere.csv", "--prices got '=nowhere.csv', wants a directory, a file, or SYMBOL=FILE"),
+        ("AAA/BTC:BTC=", "--prices got 'AAA/BTC:BTC=', wants a directory, a file, or SYMBOL=FILE"),
     ],
 )
 def test_prices_that_fit_no_position_are_refused(run: Run, data: Path, prices: str, why: str) -> None:
@@ -228,6 +239,51 @@ def test_an_option_that_can_not_be_right_is_refused_by_its_name(
     run: Run, data: Path, words: tuple[str, ...], message: str
 ) -> None:
     assert message in refused(run, data, "--wave", data / "wave.csv", *words)
+
+
+def test_the_file_of_a_bot_is_no_plan_file(run: Run, data: Path) -> None:
+    bot = data / "trailing.toml"
+    bot.write_text('[venue]\nname = "paper"\n[plan]\ninitial_stop = "2%"\n')
+    error = refused(run, data, "--wave", data / "wave.csv", "--plan", bot)
+    assert error.startswith(f"trailing: {bot} is the file of a bot, whose plan is in its section [plan]. ")
+
+
+def test_values_of_the_library_are_written_without_its_python(run: Run, data: Path) -> None:
+    plan, wave = data / "plan.toml", data / "wave.json"
+    plan.write_text('initial_stop = "2%"\nmax_jump = "120%"\n')
+    assert "TrailPlan.max_jump got 120%, wants" in refused(run, data, "--wave", data / "wave.csv", "--plan", plan)
+    wave.write_text(f"[{POSITION.replace('05:10:00Z', '05:10:00')}]")
+    assert "opened_at got 2018-01-10T05:10:00, wants an aware datetime in UTC" in refused(run, data, "--wave", wave)
+    wave.write_text(f"[{POSITION.replace('05:10:00Z', '05:10:00+01:00')}]")
+    assert "opened_at got " in refused(run, data, "--wave", wave)
+
+
+@pytest.mark.parametrize("command", ["status", "recover --paper", "prune --older 1d"])
+def test_a_store_that_is_a_directory_or_missing_is_named_so(run: Run, tmp_path: Path, command: str) -> None:
+    ran = run(*command.split(), "--store", f"sqlite:///{tmp_path}")
+    assert (ran.code, ran.err) == (
+        2,
+        f"trailing: --store sqlite:///{tmp_path}: {tmp_path} is a directory; give a file\n",
+    )
+    ran = run(*command.split(), "--store", f"sqlite:///{tmp_path}/none.db")
+    assert (ran.code, ran.err.endswith(f": there is no file {tmp_path}/none.db\n")) == (2, True)
+
+
+def test_a_run_into_a_directory_is_refused(run: Run, data: Path) -> None:
+    words = ("run", "--paper", "--wave", data / "wave.csv", "--prices", data, "--candles", "high-first")
+    ran = run(*words, "--store", f"sqlite:///{data}")
+    assert (ran.code, ran.err) == (2, f"trailing: --store sqlite:///{data}: {data} is a directory; give a file\n")
+
+
+def test_pruning_up_to_a_time_to_come_is_refused(run: Run, replayed: Any, tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    path.write_bytes(replayed.database.read_bytes())
+    ran = run("prune", "--store", f"sqlite:///{path}", "--older", "2999-01-01")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == (
+        "trailing: --older got '2999-01-01', wants a time in the past, because every event would be deleted\n"
+    )
+    assert run("events", "--store", f"sqlite:///{path}").out != ""
 
 
 def test_a_missing_file_is_named(run: Run, data: Path) -> None:

@@ -123,7 +123,7 @@ def test_the_paper_exchange_has_a_latency_and_no_credentials(file: Path) -> None
         (VENUE + STORE + "standby = 1\n" + PLAN, 5, "store.standby got 1, wants true or false"),
         (VENUE + STORE + "[plan]\n", 5, "initial_stop"),
         (VENUE + STORE + PLAN + "triger = 1\n", 7, "unknown field `triger`. Did you mean trigger?"),
-        (VENUE + STORE + PLAN + 'retry_for = "soon"\n', 7, "Expected `float`, got `str` - at `$.retry_for`: 'soon'"),
+        (VENUE + STORE + PLAN + 'retry_for = "soon"\n', 7, "plan.retry_for got 'soon', wants a number"),
         (VENUE + STORE + PLAN + "retry_for = -1\n", 7, "TrailPlan.retry_for got -1.0, wants seconds"),
         (VENUE + STORE + PLAN + "[plan.pacing]\nmin_interval = -1\n", 8, "Pacing.min_interval got -1"),
         (

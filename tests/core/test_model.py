@@ -168,9 +168,9 @@ def test_times_of_day_are_aware_and_in_utc(kind: type[msgspec.Struct], got: Any)
     assert_refuses(kind, "opened_at", got, "an aware datetime in UTC")
 
 
-@pytest.mark.parametrize("got", ["", 7])
-def test_a_position_id_is_a_text_that_is_not_empty(got: Any) -> None:
-    assert_refuses(Position, "id", got, "a text that is not empty, or None")
+@pytest.mark.parametrize("got", ["", 7, "a\ud800", "\udfffa"])
+def test_a_position_id_is_a_text_that_is_not_empty_and_that_a_store_can_hold(got: Any) -> None:
+    assert_refuses(Position, "id", got, "a text that is not empty and has no surrogate, or None")
 
 
 @pytest.mark.parametrize("got", [float("nan"), float("inf"), "1", None])
@@ -200,8 +200,16 @@ def test_a_percent_is_built_from_text_whole_number_or_decimal(given: str | int |
     assert Percent(given).value == Decimal(value)
 
 
-@pytest.mark.parametrize("got", [1.5, True, None, Decimal("NaN"), Decimal("Infinity"), Decimal(-1)])
-def test_a_percent_refuses_floats_and_what_is_no_finite_number(got: Any) -> None:
+def test_a_percent_refuses_a_float_and_says_how_it_is_written() -> None:
+    with pytest.raises(UsageError) as caught:
+        Percent(1.5)  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        "Percent got 1.5, wants a text, a whole number or a Decimal, such as Percent('1.5'), never a float"
+    )
+
+
+@pytest.mark.parametrize("got", [True, None, Decimal("NaN"), Decimal("Infinity"), Decimal(-1)])
+def test_a_percent_refuses_what_is_no_finite_number(got: Any) -> None:
     with pytest.raises(UsageError) as caught:
         Percent(got)
     assert str(caught.value) == f"Percent got {got!r}, wants a finite Decimal, at least 0"

@@ -383,23 +383,47 @@ def callback(**fields: Any) -> dict[str, Any]:
         ({"initial_stop": "NaN"}, "TrailPlan.initial_stop got Decimal('NaN'), wants a finite Decimal above 0"),
         (
             {"initial_stop": "-1%"},
-            "Percent got Decimal('-1'), wants a finite Decimal, at least 0 - at `$.initial_stop`",
+            "plan.initial_stop got '-1%', wants a percentage or an amount as text, such as '1.5%' or '0.5'",
         ),
-        ({"initial_stop": "x%"}, "plan: Invalid decimal string - at `$.initial_stop.percent`"),
-        ({"initial_stop": True}, "plan: Expected `decimal | object`, got `bool` - at `$.initial_stop`"),
-        ({"initial": "2%"}, "plan: Object contains unknown field `initial`"),
-        ({"pacing": {"interval": 1}}, "plan: Object contains unknown field `interval` - at `$.pacing`"),
+        ({"initial_stop": "x%"}, "plan.initial_stop got 'x%', wants a percentage or an amount as text"),
+        ({"initial_stop": True}, "plan.initial_stop got True, wants a percentage or an amount as text"),
+        ({"initial": "2%"}, "plan has the unknown field `initial`. Did you mean initial_stop?"),
+        ({"pacing": {"interval": 1}}, "plan.pacing has the unknown field `interval`. Did you mean min_interval?"),
         ({"pacing": {"min_interval": -1}}, "Pacing.min_interval got -1.0, wants seconds"),
-        ({"exit_grace": "2"}, "plan: Expected `float`, got `str` - at `$.exit_grace`"),
-        ({"trigger": "oracle"}, "plan: Invalid enum value 'oracle' - at `$.trigger`"),
+        ({"exit_grace": "2"}, "plan.exit_grace got '2', wants a number"),
+        ({"trigger": "oracle"}, "plan.trigger got 'oracle', wants one of 'last', 'mark', 'index'"),
+        (
+            {"on_unprotected": "retri"},
+            "plan.on_unprotected got 'retri', wants one of 'retry', 'close', 'report'. Did you mean",
+        ),
+        ({"min_stop_ticks": 1.5}, "plan.min_stop_ticks got 1.5, wants a whole number"),
+        ({"max_jump": "5"}, "plan.max_jump got '5', wants a percentage as text, such as '1.5%'"),
+        ({"max_jump": {"of": 1}}, "plan.max_jump: the field `percent` is missing"),
+        ({"pacing": {"override": 5}}, "plan.pacing.override got 5, wants a percentage as text, such as '1.5%'"),
+        ({"pacing": 5}, "plan.pacing got 5, wants a table of fields"),
+        (
+            {"foo": 5},
+            "plan has the unknown field `foo`. The fields are initial_stop, rules, pacing, trigger, native, on_",
+        ),
         ({"rules": "Callback"}, "plan.rules got 'Callback', wants a list of rules"),
         ({"rules": ["Callback"]}, "plan.rules[0] got 'Callback', wants a mapping with a rule's name under 'type'"),
         ({"rules": [{"distance": "1"}]}, "plan.rules[0] got {'distance': '1'}, wants a mapping with a rule's name"),
         ({"rules": [{"type": "Calback"}]}, "plan.rules[0]: Rule got 'Calback', wants one of"),
-        (callback(), "plan.rules[0]: Object missing required field `distance`"),
-        (callback(distance="1", offset="1"), "plan.rules[0]: Object contains unknown field `offset`"),
+        (callback(), "plan.rules[0]: the field `distance` is missing"),
+        (
+            callback(distance="1", offset="1"),
+            "plan.rules[0] has the unknown field `offset`. The fields are distance, activation",
+        ),
         (callback(distance=1.5), "plan.rules[0].distance got 1.5, wants money as text"),
         (callback(distance="100%"), "plan.rules[0]: Callback.distance got"),
+        (
+            {"rules": [{"type": "Steps", "steps": [["1", "x"]]}]},
+            "plan.rules[0].steps got [['1', 'x']], wants a list of pairs, such as [['1%', '0.5%'], ['3%', '1%']]",
+        ),
+        (
+            {"rules": [{"type": "Chandelier", "multiple": "3", "period": "x"}]},
+            "plan.rules[0].period got 'x', wants a whole",
+        ),
         (
             {"rules": [{"type": "Steps", "steps": [["1", "3"], ["2", 0.5]]}]},
             "plan.rules[0].steps[1][1] got 0.5, wants money as text",
@@ -413,7 +437,7 @@ def test_a_written_plan_that_can_not_be_right_is_refused_by_path(written: dict[s
 
 
 def test_a_written_plan_without_an_initial_stop_is_refused() -> None:
-    with pytest.raises(UsageError, match="plan: Object missing required field `initial_stop`"):
+    with pytest.raises(UsageError, match="plan: the field `initial_stop` is missing"):
         decode_plan({})
 
 

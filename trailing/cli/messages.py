@@ -6,12 +6,15 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib.metadata import requires
 
 from trailing.errors import TrailingError, UsageError
 from trailing.logs import escape_unprintable
 
 _DECIMAL = re.compile(r"Decimal\('([^']*)'\)")
+_PERCENT = re.compile(r"Percent\(value=([\d.E+-]+)\)")
+_DATETIME = re.compile(r"datetime\.datetime\((\d[\d, ]*)(, tzinfo=datetime\.timezone\.utc)?\)")
 
 
 def find_error(error: BaseException) -> TrailingError | None:
@@ -43,17 +46,28 @@ def find_missing_package(error: BaseException) -> str | None:
     return None
 
 
-def write_decimals(message: str) -> str:
-    """Return a message of the library with ``0.5`` in place of each ``Decimal('0.5')``."""
-    return _DECIMAL.sub(r"\1", message)
+def write_plainly(message: str) -> str:
+    """Return a message of the library without its Python.
+
+    ``Decimal('0.5')`` is written as ``0.5``, ``Percent(value=Decimal('2'))`` as ``2%``, and a ``datetime.datetime(…)`` in ISO 8601.
+    """
+    return _DATETIME.sub(_write_datetime, _PERCENT.sub(r"\1%", _DECIMAL.sub(r"\1", message)))
+
+
+def _write_datetime(found: re.Match[str]) -> str:
+    try:
+        written = datetime(*map(int, found[1].split(",")))  # type: ignore[arg-type]  # noqa: DTZ001 - its zone is added
+        return (written.replace(tzinfo=UTC) if found[2] else written).isoformat()
+    except (TypeError, ValueError):  # a text that only looks like one
+        return found[0]
 
 
 def print_message(message: str) -> None:
     """Print a message to standard error as one line.
 
-    Blanks are collapsed, unprintable characters are escaped, and the library's ``Decimal('0.5')`` is printed as ``0.5``.
+    Blanks are collapsed, unprintable characters are escaped, and values are written as `write_plainly` does.
     """
-    line = write_decimals(" ".join(message.split()))
+    line = write_plainly(" ".join(message.split()))
     print("trailing:", escape_unprintable(line), file=sys.stderr, flush=True)
 
 

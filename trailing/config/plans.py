@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from trailing.config.toml_files import TomlFile, refuse_times
 from trailing.core import rules
-from trailing.core.plan import Pacing, TrailPlan, decode_plan
+from trailing.core.plan import TrailPlan, decode_plan
 from trailing.core.rules import Rule
 from trailing.errors import UsageError, suggest
 
 _RULES: Final = [
     each for each in vars(rules).values() if isinstance(each, type) and issubclass(each, Rule) and each is not Rule
 ]
-_KINDS: Final[list[type[msgspec.Struct]]] = [TrailPlan, Pacing, *_RULES]
-_FIELDS: Final = {"type", *(name for kind in _KINDS for name in kind.__struct_fields__)}
 
 
 def read_plan(file: TomlFile, section: str = "") -> TrailPlan:
@@ -36,13 +32,13 @@ def read_plan(file: TomlFile, section: str = "") -> TrailPlan:
     except (UsageError, TypeError) as error:
         message = str(error)
         line = _line_of(message, file, section)
-        raise file.error(line, f"{message}{_value_of(message, data)}{_suggestion(message)}") from None
+        raise file.error(line, f"{message}{_suggestion(message)}") from None
 
 
 def _line_of(message: str, file: TomlFile, section: str) -> int | None:
     """Return the line of the field that a message names, or of its table; None if neither is found."""
-    names = re.findall(r"field `(\w+)`|at `\$\.([\w.]+)`|\w+\.(\w+) got|plan\.(?:rules\[\d+\]\.)?(\w+)", message)
-    fields = [name for match in names for group in match if group for name in group.split(".")]
+    names = re.findall(r"field `(\w+)`|[A-Z]\w+\.(\w+) got|plan(?:\.rules\[\d+\])?\.([\w.]+)", message)
+    fields = [name for match in names for group in match if group for name in reversed(group.split("."))]
     fields += ["type"] * ("Rule got" in message)
     rule = re.search(r"rules\[(\d+)\]", message)
     table = f"rules {rule[1]}" if rule else None
@@ -56,20 +52,8 @@ def _line_of(message: str, file: TomlFile, section: str) -> int | None:
     return next((line for its_table, key, line in places if not key and its_table == (table or "")), None)
 
 
-def _value_of(message: str, data: Any) -> str:
-    """Return the value whose type the decoder refused, for its message names only the type; or an empty text."""
-    found = re.search(r"Expected .* at `\$\.([\w.]+)`", message)
-    if found is None or "rules[" in message:
-        return ""
-    for name in found[1].split("."):
-        data = data.get(name) if isinstance(data, dict) else None
-    return f": {data!r}" if isinstance(data, str | int | float) else ""
-
-
 def _suggestion(message: str) -> str:
-    """Return a suggestion for the unknown field or rule that a message names."""
-    if field := re.search(r"unknown field `(\w+)`", message):
-        return f".{suggest(field[1], _FIELDS)}"
+    """Return a suggestion for the unknown rule that a message names."""
     if rule := re.search(r"Rule got '(\w+)'", message):
         return f".{suggest(rule[1], [kind.__name__ for kind in _RULES])}"
     return ""

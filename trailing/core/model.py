@@ -83,6 +83,8 @@ class Percent(msgspec.Struct, frozen=True, order=True, gc=False):
             except InvalidOperation:
                 raise refuse("Percent", value, "a number such as '1.5'") from None
             msgspec.structs.force_setattr(self, "value", value)
+        elif isinstance(value, float):  # its digits may be others than those that were written
+            raise refuse("Percent", value, "a text, a whole number or a Decimal, such as Percent('1.5'), never a float")
         check_money("Percent", value, zero=True)
 
     def of(self, price: Decimal) -> Decimal:

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from trailing.core.conversion import conversion_error
 from trailing.core.model import (
     Candle,
     Market,
@@ -314,7 +315,7 @@ def _convert(data: dict[str, Any], kind: type[_StructT], path: str) -> _StructT:
         try:
             value = msgspec.convert(_spell_out(data), kind)
         except msgspec.ValidationError as error:
-            raise UsageError(f"{path}: {error}") from None
+            raise conversion_error(error, data, kind, path) from None
     _check_exact(data, msgspec.to_builtins(value), path)
     return value
 

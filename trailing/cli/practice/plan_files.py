@@ -12,6 +12,7 @@ from trailing.config.toml_files import TomlFile
 from trailing.core.model import Percent
 from trailing.core.plan import TrailPlan
 from trailing.core.rules import Breakeven, Callback
+from trailing.errors import UsageError
 
 DEFAULT_PLAN = TrailPlan(
     initial_stop=Percent("2"),
@@ -44,6 +45,10 @@ def read_plan(path: Path | None, *, bar_seconds: float | None) -> TrailPlan:
     if path is None:
         return _fit(DEFAULT_PLAN, set(), bar_seconds)
     file = TomlFile(path, "a plan")
+    if isinstance(file.data.get("plan"), dict) and "initial_stop" not in file.data:
+        raise UsageError(
+            f"{path} is the file of a bot, whose plan is in its section [plan]. Give a file with the fields of that section at its top"
+        )
     return _fit(plans.read_plan(file), set(file.data), bar_seconds)
 
 
