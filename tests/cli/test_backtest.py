@@ -255,6 +255,30 @@ def test_an_entry_outside_the_prices_names_both_files_and_the_times(run: Run, da
         assert (ran.code, ran.out, ran.err) == (2, "", f"trailing: {beginning}{ending}")
 
 
+def test_payments_of_funding_outside_the_prices_are_named(run: Run, data: Path) -> None:
+    wave, funding = data / "one.csv", data / "funding.csv"
+    wave.write_text("symbol,side,quantity,entry_price,opened_at_ms\nAAA/BTC:BTC,long,10,100,1515561000000\n")
+    words = ("--wave", wave, "--prices", data, "--candles", "high-first", "--funding", funding, "--json")
+    warning = (
+        "trailing: --funding: none of the payments for AAA/BTC:BTC, from 2021-03-12 14:56:40 UTC to 2021-03-12 22:56:40 UTC, lies "
+        "within its prices, from 2018-01-10 04:55:00 UTC to 2018-01-10 15:10:00 UTC\n"
+    )
+    for command in (("run", "--paper"), ("backtest",)):
+        funding.write_text("timestamp_ms,rate\n1615561000000,0.0001\n1615589800000,0.0001\n")
+        assert run(*command, *words).err.startswith(warning)
+        funding.write_text("timestamp_ms,rate\n1515561000000,0.0001\n1615589800000,0.0001\n")
+        assert "--funding" not in run(*command, *words).err
+
+
+def test_the_progress_of_both_orders_is_labelled(run: Run, data: Path) -> None:
+    words = ("run", "--paper", "--wave", data / "wave.csv", "--prices", data)
+    lines = run(*words, "--json").err.splitlines()
+    labels = [line for line in lines if line.startswith("candles: ")]
+    assert labels == ["candles: high-first", "candles: low-first"]
+    assert lines[0] == labels[0]
+    assert "candles: " not in run(*words, "--candles", "low-first").err
+
+
 def test_a_run_in_both_orders_prints_both_and_the_range(run: Run, data: Path) -> None:
     ran = run("run", "--paper", "--wave", data / "wave.csv", "--prices", data)
     assert ran.code == 0

@@ -29,6 +29,7 @@ from trailing.cli.practice.plan_files import DEFAULT_PLAN
 from trailing.cli.practice.run_report import Result
 from trailing.core.plan import Pacing, TrailPlan, decode_plan
 from trailing.core.rules import Rule
+from trailing.sweep import Suggestion
 
 Run = Callable[..., Any]
 
@@ -153,6 +154,20 @@ def test_json_has_the_keys_that_the_page_says(run: Run, replay: Run, tmp_path: P
     assert keys("alerts") == [*names(AlertsDocument), *names(TrialResult)]
     assert keys("demo") == names(DemoResult)
     assert keys("candles") == [*names(CandlesDocument), *names(CandleFile)]
+
+
+def test_every_command_with_json_has_its_row_of_keys() -> None:
+    (table,) = re.findall(r"^### What `--json` prints\n(.*?)^With both orders", PAGE, re.MULTILINE | re.DOTALL)
+    with_json = {name for name, command in COMMANDS.items() if "--json" in {option.name for option in command.options}}
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == with_json
+    suggested = [name for name in names(Suggestion) if name != "positions"]
+    assert keys("suggest") == ["least_trades", "costs", "candles", "currencies", *suggested, "enough_trades"]
+
+
+def test_every_policy_has_its_row_on_the_page_of_policies() -> None:
+    page = (ROOT / "docs" / "howto" / "policies.md").read_text()
+    stated = dict(re.findall(r'^\| `(on_\w+)` \| `"(\w+)"` \|', page, re.MULTILINE))
+    assert stated == {name: value for name, value in fields(TrailPlan).items() if name.startswith("on_")}
 
 
 def test_the_plan_names_every_field_with_its_default() -> None:

@@ -59,9 +59,9 @@ def test_an_address_that_can_not_be_right_is_one_line(run: Run, replay: Run, tmp
     url = f"sqlite:///{tmp_path}/state.db"
     replay("--store", url)
     for options, message in (
-        (("--bind", "nowhere"), "bind got 'nowhere', wants HOST:PORT"),
-        (("--bind", "0.0.0.0:0"), "a token is needed"),
-        (("--bind", "127.0.0.1:0", "--host", "bot.example"), "hosts wants a token"),
+        (("--bind", "nowhere"), "trailing: --bind got 'nowhere', wants HOST:PORT"),
+        (("--bind", "0.0.0.0:0"), "trailing: --bind 0.0.0.0: other machines can connect to it, so a token is needed"),
+        (("--bind", "127.0.0.1:0", "--host", "bot.example"), "trailing: --host wants a token"),
     ):
         ran = run("web", "--store", url, *options)
         assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)

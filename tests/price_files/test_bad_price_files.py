@@ -150,5 +150,7 @@ def test_csv_and_parquet_of_one_market_are_several_files(tmp_path: Path) -> None
     for name in ("btc-usdt-5m.csv", "btc-usdt-1h.parquet", "eth-usdt-5m.csv"):
         (tmp_path / name).touch()
     assert find_price_files([str(tmp_path)], ["ETH/USDT:USDT"]) == {"ETH/USDT:USDT": tmp_path / "eth-usdt-5m.csv"}
-    with pytest.raises(UsageError, match=r"several files for BTC/USDT:USDT: btc-usdt-1h.parquet, btc-usdt-5m.csv"):
+    with pytest.raises(
+        UsageError, match=r"several files for BTC/USDT:USDT: \S+/btc-usdt-1h.parquet, \S+/btc-usdt-5m.csv"
+    ):
         find_price_files([str(tmp_path)], ["BTC/USDT:USDT"])

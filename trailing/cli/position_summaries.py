@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from trailing.cli.messages import write_decimals
+from trailing.cli.messages import write_plainly
 from trailing.core.model import Position, Side
 from trailing.core.record import StopRecord
 from trailing.events import (
@@ -127,7 +127,7 @@ class PositionSummary:
                 self.proceeds += event.quantity * event.price
                 self._filled_at = None if event.left else event.at
             case OpeningFailed():
-                self.state, self.reason = "given up" if event.given_up else "unprotected", write_decimals(event.error)
+                self.state, self.reason = "given up" if event.given_up else "unprotected", write_plainly(event.error)
                 self._unprotected_since = self._unprotected_since or event.at
             case StopGone():
                 self.state = "unprotected"

@@ -28,6 +28,7 @@ async def open_given_store(
         UsageError: the address can't be right; the message begins with ``--store``.
         StoreError: the store can't be opened.
     """
+    _check_no_directory(url)
     async with AsyncExitStack() as stack:
         with errors_named("--store", "open_store"):
             store = await stack.enter_async_context(opening(url, read_only=read_only))
@@ -43,7 +44,7 @@ async def open_stored(url: str, *, read_only: bool = True) -> AsyncIterator[Stor
         StoreError: the store can't be opened; to read only, also if it has no tables yet.
     """
     check_stored(url)
-    _check_exists(url)
+    check_exists(url)
     async with open_given_store(url, open_store, read_only=read_only) as store:
         yield store
 
@@ -60,7 +61,22 @@ def check_stored(url: str) -> None:
         )
 
 
-def _check_exists(url: str) -> None:
-    path = url.removeprefix(SQLITE)
-    if path not in ("", url) and "\0" not in path and not Path(path).exists():
+def check_exists(url: str) -> None:
+    """Refuse the address of a directory, or of a file that does not exist. Raises UsageError."""
+    _check_no_directory(url)
+    path = _path_of(url)
+    if path is not None and not path.exists():
         raise UsageError(f"--store {url}: there is no file {path}")
+
+
+def _check_no_directory(url: str) -> None:
+    """Refuse the address of a directory, because SQLite's own message for it is that of a broken disk. Raises UsageError."""
+    path = _path_of(url)
+    if path is not None and path.is_dir():
+        raise UsageError(f"--store {url}: {path} is a directory; give a file")
+
+
+def _path_of(url: str) -> Path | None:
+    """Return the file of an address; None: it has none, or the store refuses it."""
+    path = url.removeprefix(SQLITE)
+    return Path(path) if path not in ("", url) and "\0" not in path else None

@@ -130,10 +130,12 @@ def _causes(unprotected_time: UnprotectedTime) -> str:
     return str(unprotected_time) if unprotected_time.total else ""
 
 
-def live_table(summaries: PositionSummaries, prices: Mapping[str, Tick], width: int | None = None) -> Table:
+def live_table(
+    summaries: PositionSummaries, prices: Mapping[str, Tick], width: int | None = None, *, title: str | None = None
+) -> Table:
     """Return a table of the positions; an open one has the profit of a close at the last price. `width`: of the terminal."""
     numbers = ("price", "stop", "distance", "profit", "moves", "unprotected s")
-    table = Listing(("position", "side", "state", *numbers), right=numbers, left_out=_DISPENSABLE_LIVE)
+    table = Listing(("position", "side", "state", *numbers), right=numbers, left_out=_DISPENSABLE_LIVE, title=title)
     for summary in summaries:
         tick = prices.get(summary.symbol)
         price = tick.price if tick is not None else None

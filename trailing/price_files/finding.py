@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from trailing.core.checks import refuse
 from trailing.errors import UsageError, suggest
 from trailing.price_files.reading import NAME
 from trailing.price_files.tables import SUFFIXES
@@ -40,6 +41,8 @@ def _sort_out(given: Sequence[str], option: str) -> tuple[dict[str, Path], list[
     files: list[Path] = []
     for word in given:
         symbol, equals, name = word.partition("=")
+        if equals and not (symbol and name) and not Path(word).exists():
+            raise refuse(option, word, "a directory, a file, or SYMBOL=FILE")
         path = Path(name if equals and not Path(word).exists() else word)
         if not path.exists():
             raise UsageError(f"{option}: {path} does not exist")
@@ -66,6 +69,6 @@ def _find(symbol: str, given: Sequence[str], files: Sequence[Path], option: str)
             f"{option}: {', '.join(given)} has no file for {symbol}; name it {wants}, or give {option} {symbol}=FILE"
         )
     if len(found) > 1:
-        names = ", ".join(path.name for path in found)
+        names = ", ".join(map(str, found))
         raise UsageError(f"{option}: several files for {symbol}: {names}; choose one with {option} {symbol}=FILE")
     return found[0]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import trio
 
 from trailing.cli.json_output import print_json
-from trailing.cli.messages import errors_named
+from trailing.cli.messages import errors_named, find_error
 from trailing.cli.signals import Interruption, run_until_signal
 from trailing.cli.stores import open_stored
+from trailing.errors import UsageError
 from trailing.web import serve_store
 from trailing.web.tokens import find_token
+
+_OPTIONS: Final = re.compile(r"^(?:bind|hosts)\b")
+"""The arguments of `serve_store` whose names begin its errors, and are options here."""
 
 
 def main(*, store: str, bind: str, token_file: str | None, host: list[str] | None, json: bool) -> int:
@@ -34,7 +40,13 @@ def main(*, store: str, bind: str, token_file: str | None, host: list[str] | Non
     with errors_named("--token-file"):
         token = find_token(None if token_file is None else Path(token_file))
     work = partial(_serve, store, bind, token, tuple(host or ()), json=json)
-    _, interruption = run_until_signal(work)
+    try:
+        _, interruption = run_until_signal(work)
+    except Exception as error:
+        known = find_error(error)
+        if isinstance(known, UsageError):
+            raise UsageError(_OPTIONS.sub(lambda found: f"--{found[0].removesuffix('s')}", str(known))) from error
+        raise
     return interruption.exit_code
 
 

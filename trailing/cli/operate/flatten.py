@@ -168,7 +168,11 @@ class _Command:
         if scope.cancelled_caught:
             print_message(f"flatten: the account could not be read within {SURVEY_SECONDS:g} s")
             return not self._asks
-        print_survey(survey)
+        try:
+            print_survey(survey)
+        except OSError:  # standard output is full or its reader has gone, which must not keep positions open
+            if self._asks:
+                raise
         if not self._asks or not (survey.positions or survey.stops_without_position):
             return True
         print("Close them at market now? Type yes: ", end="", file=sys.stderr, flush=True)

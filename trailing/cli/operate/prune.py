@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 
 from trailing.cli.json_output import print_json
@@ -10,6 +10,7 @@ from trailing.cli.signals import Interruption, run_until_signal
 from trailing.cli.stores import open_stored
 from trailing.cli.tables import write_time
 from trailing.cli.time_options import parse_since
+from trailing.core.model import refuse
 
 
 def main(*, older: str, store: str, json: bool) -> int:
@@ -28,6 +29,8 @@ def main(*, older: str, store: str, json: bool) -> int:
     """
     before = parse_since(older, "--older")
     assert before is not None
+    if before > datetime.now(UTC):
+        raise refuse("--older", older, "a time in the past, because every event would be deleted")
     deleted, interruption = run_until_signal(partial(_prune, store, before))
     if deleted is not None and json:
         print_json({"before": before, "deleted": deleted})

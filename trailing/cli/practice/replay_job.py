@@ -71,6 +71,11 @@ class ReplayJob(msgspec.Struct, frozen=True, kw_only=True):
         return None if longest_bar(self.files) is None else self.order or self.candles
 
     @property
+    def title(self) -> str | None:
+        """What distinguishes this replay from the other one of the same command; None: there is no other one."""
+        return f"candles: {self.order}" if len(self.in_each_order()) > 1 else None
+
+    @property
     def high_first(self) -> bool:
         """Whether the high of a candle comes before the low in this replay."""
         return (self.order or self.candles) != "low-first"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trailing.cli.messages import print_message
 from trailing.cli.position_summaries import ENDED, PositionSummaries
-from trailing.cli.practice.cost_options import costs_reader
+from trailing.cli.practice.cost_options import costs_reader, warn_of_unused_funding
 from trailing.cli.practice.paper_run import PaperRun, open_paper_run
 from trailing.cli.practice.progress import show_progress
 from trailing.cli.practice.replay import Replay, manager_plan
@@ -68,6 +68,7 @@ def main(
         ticks=tick,
         read_costs=costs_reader(slippage, fee, funding),
     )
+    warn_of_unused_funding(job.costs, {file.symbol: file.prices for file in job.files})
     jobs = job.in_each_order()
     saved = [None if new else read_saved_account(each.account_path) for each in jobs]
     results = list[Result]()
@@ -145,7 +146,9 @@ async def _replay(
     async with open_holding_store(job.store_url, clock) as store:
         with interruption.cancels():  # only this block, because the report is read after it
             async with (
-                show_progress(summaries, prices, log_level) as on_event,  # first, because it redirects the log
+                show_progress(
+                    summaries, prices, log_level, title=job.title
+                ) as on_event,  # first, because it redirects the log
                 open_paper_run(job, saved, store, clock, save_to=job.account_path) as run,
                 open_manager(run.exchange, store, manager_plan(job.plan), utc_start=run.begins_at) as manager,
             ):
