@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 import wrong_venues
@@ -13,10 +14,10 @@ from wrong_venues import WrongVenue, open_wrong_world
 
 import trailing
 from trailing import Entry, Market, NotEntered, Percent, Refused, TrailPlan
-from trailing.core import rules
 from trailing.core.entry_orders import EntryOrder
 from trailing.events import OpeningFailed
 from trailing.exchanges.port import EntryUpdate
+from trailing.stores.port import SaveStop
 from trailing.testing import At, ReplyLost
 
 D = Decimal
@@ -58,22 +59,14 @@ async def test_a_position_that_was_refused_before_it_was_claimed_is_listed_after
             assert BTC in manager.unprotected()
 
 
-class NotImported(trailing.Rule, frozen=True):
-    """A rule of the bot's own, whose class the next process does not import."""
-
-    def propose(self, history: trailing.History) -> Decimal | None:
-        return None
-
-
-async def test_a_position_whose_record_can_not_be_restored_is_listed(
-    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
-) -> None:
-    plan = TrailPlan(initial_stop=Percent(2), rules=(NotImported(),))
+async def test_a_position_whose_record_can_not_be_restored_is_listed(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(with_manager=False) as world:
         async with open_listened(world):
-            (stop,) = await world.protect(plan=plan)
+            (stop,) = await world.protect()
         world.paper.cancel_by_hand(stop.client_order_id)
-        monkeypatch.delitem(rules._classes, "NotImported")
+        (record,) = (await world.load()).stops
+        with_unknown_rule = msgspec.structs.replace(record, plan=record.plan | {"rules": [{"type": "NotImported"}]})
+        await world.memory.commit([SaveStop("paper", "default", with_unknown_rule)])
         async with open_listened(world) as manager:
             await trio.sleep(70)
             assert BTC in manager.unprotected()

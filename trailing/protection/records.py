@@ -201,8 +201,8 @@ class Records:
         def on_answer(error: StoreError | None) -> None:
             if error is not None:
                 self.unstored[_key(record)] = entries
-                what = "the store does not hold what became of a position without a stop"
-                self.alarm(record.position, what, str(error))
+                detail, position = str(error), record.position
+                self.alarm(position, "the store does not hold what became of a position without a stop", detail)
 
         self.journal.hand_in(*entries, on_answer=on_answer)
 
