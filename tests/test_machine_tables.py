@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
+from trailing.cli.position_summaries import PositionSummary
 from trailing.core import evidence
 from trailing.core.goals import Goal
 from trailing.core.next_request import RULES
@@ -82,7 +83,10 @@ def test_the_evidence_has_its_rules_and_the_value_of_each_constant() -> None:
 
 def test_the_design_explains_every_word_of_reports() -> None:
     section = DESIGN.partition("### The words of reports")[2].partition("\n## ")[0]
-    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(State)
+    of_states, of_commands = section.split("The commands also use these words")
+    assert re.findall(r"^\| `([\w ]+)` \|", of_states, re.MULTILINE) == list(State)
+    in_reports = set(re.findall(r'``"([a-z ]+)"``', PositionSummary.__doc__ or ""))
+    assert set(re.findall(r"^\| `([\w ]+)` \|", of_commands, re.MULTILINE)) == in_reports - set(State)
 
 
 def test_what_has_no_docstring_breaks_the_page() -> None:

@@ -34,6 +34,7 @@ Words = Callable[[str], list[str]]
 @pytest.fixture
 def words(data: Path) -> dict[str, Words]:
     """The words after `trailing` for each command, by the address of its store."""
+    (data / "empty.db").touch()
     run = ["run", "--paper", "--wave", str(data / "wave.csv"), "--prices", str(data), "--candles", "high-first"]
     return {
         "run": lambda url: [*run, "--json", "--store", url],
@@ -49,7 +50,7 @@ def words(data: Path) -> dict[str, Words]:
         "candles": lambda _: [
             *("candles", "bybit", "BTC/USDT:USDT", "--since", "1d", "--out", str(data / "candles"), "--json"),
         ],
-        "recover": lambda _: ["recover", "--exchange", "bybit", "--json", "--store", "sqlite:///none.db"],
+        "recover": lambda _: ["recover", "--exchange", "bybit", "--json", "--store", f"sqlite:///{data}/empty.db"],
         "demo": lambda _: ["demo", "--json"],
     }
 

@@ -165,7 +165,7 @@ def test_a_position_that_never_got_a_stop_is_unprotected_in_its_report(run: Run,
     ran = replay("--latency", "3", "--deadline", "1", "--plan", plan, "--store", url, "--json")
     report = json.loads(ran.out)["report"]
     for row in report["positions"]:
-        assert row["state"] == "unprotected"
+        assert row["state"] == "given up"
         assert row["unprotected_time"]["opening"] == 1.0
         assert row["unprotected_time"]["outage"] > 0
     (account,) = json.loads(run("report", "--store", url, "--json").out)["accounts"]

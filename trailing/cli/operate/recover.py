@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from trailing.cli.stores import check_exists
 from trailing.errors import UsageError
 from trailing.logs import Level
 
@@ -31,7 +30,6 @@ def main(
     """
     if paper == (exchange is not None):
         raise UsageError("recover: exactly one of --paper and --exchange VENUE must be given")
-    check_exists(store)
     if exchange is None:
         from trailing.cli.operate.recover_paper import recover_paper  # noqa: PLC0415 - the other one is not needed
 

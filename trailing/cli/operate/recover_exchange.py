@@ -14,7 +14,7 @@ from trailing.cli.operate.recovery_result import Recovery, dry_run_result, print
 from trailing.cli.operate.venue_options import check_venue, read_credentials
 from trailing.cli.practice.plan_files import DEFAULT_PLAN
 from trailing.cli.signals import Interruption, run_until_signal
-from trailing.cli.stores import check_stored, open_stored
+from trailing.cli.stores import check_exists, check_stored, open_stored
 from trailing.errors import ExchangeError, UsageError
 from trailing.exchanges.ccxt import open_ccxt
 from trailing.exchanges.port import Exchange
@@ -54,6 +54,7 @@ def recover_exchange(
     check_stored(store_url)
     check_venue("--exchange", venue, allow_unverified=allow_unverified)
     keys = read_credentials(credentials, table)
+    check_exists(store_url)
     opening = open_ccxt(venue, credentials=keys, account=account, testnet=testnet, allow_unverified=allow_unverified)
     work = partial(_run, opening, store_url, _dry_run if dry_run else _recover)
     recovery, interruption = run_until_signal(work, log_level=log_level)

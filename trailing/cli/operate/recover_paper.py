@@ -11,6 +11,7 @@ from trailing.cli.practice.replay_clock import ReplayClock, open_holding_store
 from trailing.cli.practice.replay_job import ReplayJob, prepare_again, without_password
 from trailing.cli.practice.saved_account import SavedPaperAccount, find_interrupted
 from trailing.cli.signals import Interruption, run_until_signal
+from trailing.cli.stores import check_exists
 from trailing.core.model import Tick
 from trailing.errors import UsageError
 from trailing.logs import Level
@@ -26,6 +27,7 @@ def recover_paper(store_url: str, *, dry_run: bool, json: bool, log_level: Level
     Raises:
         UsageError: there is no interrupted run, or its files have changed.
     """
+    check_exists(store_url)
     found = find_interrupted(store_url)
     if found is None:
         raise UsageError(

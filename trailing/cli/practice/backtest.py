@@ -15,7 +15,8 @@ from trailing.cli.practice.backtest_report import (
     print_backtest_json,
     write_trades_csv,
 )
-from trailing.cli.practice.cost_options import costs_reader, warn_of_unused_funding
+from trailing.cli.practice.cost_options import costs_reader
+from trailing.cli.practice.funding_warning import warn_of_unused_funding
 from trailing.cli.practice.html_report import check_html, write_html
 from trailing.cli.practice.plan_files import read_plan
 from trailing.cli.practice.tick_options import parse_ticks, read_with_ticks

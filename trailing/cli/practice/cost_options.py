@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Final
 
 from trailing.backtest import Costs, FundingRate
-from trailing.backtest.series import Series, is_bars, times_of
-from trailing.cli.messages import print_message
 from trailing.cli.parser import Option
-from trailing.cli.tables import write_time
 from trailing.config.text_files import read_csv
 from trailing.core.model import Percent, refuse
 from trailing.errors import UsageError, suggest
 
 _MOST_BYTES: Final = 16 * 2**20
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 COST_OPTIONS: Final = (
     Option(
@@ -62,23 +57,6 @@ def costs_reader(slippage: str, fee: str, funding: Sequence[str] | None) -> Call
         return Costs(slippage=slipping, fee=paying, funding=rates)
 
     return read
-
-
-def warn_of_unused_funding(costs: Costs, prices: Mapping[str, Series]) -> None:
-    """Print a line for each symbol none of whose payments of funding lies within its prices."""
-    for symbol, rates in costs.funding.items():
-        series = prices[symbol]
-        times = times_of(series)
-        first, last = times[0], times[-1] + (round(1000 * series.seconds) if is_bars(series) else 0)
-        if not any(first <= rate.at <= last for rate in rates):
-            print_message(
-                f"--funding: none of the payments for {symbol}, from {_write(rates[0].at)} to {_write(rates[-1].at)}, lies within its "
-                f"prices, from {_write(first)} to {_write(last)}"
-            )
-
-
-def _write(milliseconds: int) -> str:
-    return f"{write_time(_EPOCH + timedelta(milliseconds=milliseconds))} UTC"
 
 
 def _percent(option: str, text: str) -> Percent:

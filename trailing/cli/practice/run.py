@@ -8,7 +8,8 @@ from pathlib import Path
 
 from trailing.cli.messages import print_message
 from trailing.cli.position_summaries import ENDED, PositionSummaries
-from trailing.cli.practice.cost_options import costs_reader, warn_of_unused_funding
+from trailing.cli.practice.cost_options import costs_reader
+from trailing.cli.practice.funding_warning import warn_of_unused_funding
 from trailing.cli.practice.paper_run import PaperRun, open_paper_run
 from trailing.cli.practice.progress import show_progress
 from trailing.cli.practice.replay import Replay, manager_plan
