@@ -285,6 +285,15 @@ def test_a_plan_can_not_be_changed() -> None:
 # Stored plans.
 
 
+class Listed(Rule, frozen=True):
+    """A bot's own rule, with a field of a type that no rule of the library has."""
+
+    labels: list[str]
+
+    def propose(self, history: History) -> Decimal | None:
+        return None
+
+
 class Named(Rule, frozen=True):
     """A bot's own rule, with a field that looks like a percentage and is none."""
 
@@ -401,6 +410,7 @@ def callback(**fields: Any) -> dict[str, Any]:
         ({"max_jump": {"of": 1}}, "plan.max_jump: the field `percent` is missing"),
         ({"pacing": {"override": 5}}, "plan.pacing.override got 5, wants a percentage as text, such as '1.5%'"),
         ({"pacing": 5}, "plan.pacing got 5, wants a table of fields"),
+        ({"rules": [{"type": "Listed", "labels": 5}]}, "plan.rules[0].labels got 5: Expected `array`, got `int`"),
         (
             {"foo": 5},
             "plan has the unknown field `foo`. The fields are initial_stop, rules, pacing, trigger, native, on_",
