@@ -296,6 +296,20 @@ def test_a_stop_is_not_taken_down_while_it_may_be_of_another_position() -> None:
     assert driver.wants() == TakeDownStop("a")
 
 
+def test_a_stop_whose_absence_would_make_it_another_position_is_not_cancelled() -> None:
+    driver = waiting(timing=TIMING)
+    driver.shows(driver.live["a"], a_report(), at=5.0)
+    driver.sees("102", at=10.0)
+    driver.begins()  # another stop takes its place
+    driver.shows(a_report("2", "101"), at=12.0)
+    driver.answers(driver.executes())
+    assert driver.state.doubted_stop == "a"
+    assert not isinstance(driver.wants(), CancelStop)
+    driver.shows(driver.live["a"], driver.live["b"], a_report("2", "101"), at=20.0)
+    assert driver.state.doubted_stop is None
+    assert driver.wants(20.0) == CancelStop("a", SUPERSEDED)
+
+
 def test_a_stop_is_not_taken_down_while_placing_backs_off() -> None:
     driver = waiting(market=ONE_STOP)
     driver.sees("102")

@@ -240,8 +240,8 @@ def cancel_superseded(p: PositionState, at: float) -> Wanted:
     for order in p.orders.values():
         if order.purpose != "stop" or order.state is not LIVE or order.id == live.id:
             continue
-        if p.is_entering and p.is_bridge(order):
-            continue  # it covers what is still to be filled
+        if (p.is_entering and p.is_bridge(order)) or order.id == p.doubted_stop:
+            continue  # it covers what is still to be filled, or its absence decides which position is open
         if _awaits_look_up(p, order):
             continue  # a person may have tightened it
         if order.triggered_at is None or order.is_stuck(at, grace):
