@@ -162,7 +162,7 @@ class VenueRequests:
         Raises:
             NothingToReduce: the venue lists no such position (yet). Nothing was sent.
         """
-        account, params = self._venue.account, self._hedge_params(symbol, side)
+        account, params = self._venue.account, self.hedge_params(symbol, side)
         if account.margin_param:
             mode = await self._margin_mode(symbol, side)
             if mode is not None:
@@ -178,14 +178,14 @@ class VenueRequests:
 
         It is the mode of the side's open position, or else of the other side's, or else the one that `open_ccxt` was given.
         """
-        account, params = self._venue.account, self._hedge_params(symbol, side)
+        account, params = self._venue.account, self.hedge_params(symbol, side)
         if not account.margin_param:
             return params
         modes = self._session.margin_modes
         own, other = modes.get(symbol, side), modes.get(symbol, "short" if side == "long" else "long")
         return {**params, account.margin_param: own or other or self._entry_margin_mode}
 
-    def _hedge_params(self, symbol: str, side: Side) -> dict[str, Any]:
+    def hedge_params(self, symbol: str, side: Side) -> dict[str, Any]:
         """Return the parameters that name a side in hedge mode; none in one-way mode."""
         if not self.is_hedged(symbol) or self._venue.account.hedge_params is None:
             return {}
