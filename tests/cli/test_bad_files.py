@@ -232,6 +232,7 @@ def test_prices_that_fit_no_position_are_refused(run: Run, data: Path, prices: s
         (("--bogus", "1"), "run: unknown option '--bogus'. See trailing run --help"),
         (("--stroe=1",), "run: unknown option '--stroe'. Did you mean --store?"),
         (("--new=1",), "run: --new takes no value"),
+        (("--speed", "1", "--speed=2"), "run: --speed is given twice. See trailing run --help"),
         (("extra",), "run: unexpected argument 'extra'"),
     ],
 )

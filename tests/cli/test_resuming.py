@@ -207,7 +207,7 @@ def test_an_interrupted_run_is_resumed_only_with_the_same_files(
         (data / "plan.toml").write_text('initial_stop = "3%"\n')
         words += ["--plan", str(data / "plan.toml")]
     else:
-        words += ["--candles", "low-first"]
+        words[words.index("high-first")] = "low-first"
     before = snapshot(data.parent)
     ran = run(*words)
     assert (ran.code, ran.out) == (2, "")

@@ -176,7 +176,7 @@ def test_positions_outside_of_the_prices_are_left_out_and_counted(run: Run, tmp_
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--initial-stop", "x"), "--initial-stop got 'x', wants values"),
+        (("--chandelier", "x"), "--chandelier got 'x', wants"),
         (("--best", "0"), "--best got 0, wants a whole number of at least 1"),
         (("--symbol", "BTC"), "--symbol got 'BTC'"),
         (("--symbol", "XRP/USDT:USDT"), "has no closed position of XRP/USDT:USDT whose entry and profit are known"),

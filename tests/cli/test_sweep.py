@@ -110,6 +110,8 @@ def test_a_plan_file_gives_the_rules_that_no_option_varies(swept: Run, tmp_path:
         (("--callback", "2%:1%:0.5%"), "whose end is not before its begin"),
         (("--callback", "1%:2%:0%"), "a step above 0"),
         (("--callback", "1%,5"), "percentages or amounts, and not both"),
+        (("--callback", "1:3%:1%"), "percentages or amounts, and not both"),
+        (("--callback", "1%:3%:1"), "percentages or amounts, and not both"),
         (("--callback", "one"), "--callback got 'one', wants values such as"),
         (("--callback", "nan"), "--callback got 'nan'"),
         (("--callback=-1%",), "--callback got '-1%'"),

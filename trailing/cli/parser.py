@@ -142,12 +142,19 @@ def parse_options(command: Command, words: Sequence[str]) -> dict[str, Any] | No
         name = word.partition("=")[0]
         known = [option.name for option in command.options if not option.hidden]
         parser.error(f"unknown option {name!r}.{suggest(name, known)}")
+    for option in command.options:  # argparse would silently take the last one
+        if not (option.repeats or option.is_flag or option.is_argument) and _count(option.name, words) > 1:
+            parser.error(f"{option.name} is given twice")
     given = vars(values)
     missing = [option.name for option in command.options if option.required and given[option.parameter] in (None, [])]
     if missing:
         parser.error(f"{' and '.join(missing)} must be given")
     del given["help"]
     return given
+
+
+def _count(name: str, words: Sequence[str]) -> int:
+    return sum(word == name or word.startswith(f"{name}=") for word in words)
 
 
 def command_help(command: Command) -> str:

@@ -75,7 +75,8 @@ def _distances(option: str, text: str, *, none: bool) -> Iterator[Distance | Non
         if value is None and not none:
             raise refuse(option, text, wants)
         yield value if value is None or not has_percents else _percent(option, text, value, wants)
-    if has_percents and any("%" not in part for part in text.split(",") if ":" not in part and part != "none"):
+    written = (number for part in text.split(",") if part != "none" for number in part.split(":"))
+    if has_percents and any("%" not in number for number in written):
         raise refuse(option, text, "percentages or amounts, and not both")
 
 
