@@ -1,4 +1,4 @@
-"""Wrong prices and times close nothing and freeze nothing, and a stop that a person has tightened is not loosened."""
+"""A wrong time freezes nothing, and a stop that a person has tightened is not loosened."""
 
 from __future__ import annotations
 
@@ -7,44 +7,15 @@ from itertools import pairwise
 
 import pytest
 import trio
-from inspection.paper import push_update
 from worlds import BTC, PLAN, START, SYMBOL, a_position, open_world
 from wrong_venues import booked_prices
 
 import trailing
-from trailing import Market, Percent, Tick, TrailPlan
+from trailing import Market, Tick
 from trailing.events import Alarm
 from trailing.stores import MemoryStore
 
 D = Decimal
-
-
-class LowOfLastCandle(trailing.Rule, frozen=True):
-    """The rule of the documentation: the stop at the low of the last candle."""
-
-    candles_needed = 1
-
-    def propose(self, history: trailing.History) -> Decimal | None:
-        return history.candles[-1].low if history.side == "long" and history.candles else None
-
-
-async def test_fm46_a_bad_tick_that_is_alone_in_its_candle_closes_nothing(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    plan = TrailPlan(initial_stop=Percent(2), rules=(LowOfLastCandle(),))
-    async with open_world(plan=plan) as world:
-        await world.protect()
-        for price in ("100", "100.1"):
-            world.feed(price)
-            await trio.sleep(30)
-        await trio.sleep(60)
-        push_update(
-            world.paper, Tick(SYMBOL, D(1000), trio.current_time(), "last")
-        )  # the exchange's own price is 100.1
-        await trio.sleep(61)
-        world.feed("100.2")  # closes the candle
-        await trio.sleep(10)
-        assert world.paper.actual(SYMBOL)[1], world.events[-1]
 
 
 @pytest.mark.parametrize("seconds", [1.0, 4.0, 6.0])

@@ -271,8 +271,8 @@ async def test_the_repr_of_a_store_has_its_address_without_the_password(dsn: str
         assert str(params["password"]) not in repr(store) + shown_of_server(store)
 
 
-@pytest.mark.parametrize("bad", ["nul \0 in it", "half \ud800 a letter"])
-async def test_a_commit_with_an_entry_that_postgres_refuses_writes_nothing(dsn: str, schema: str, bad: str) -> None:
+async def test_a_commit_with_an_entry_that_postgres_refuses_writes_nothing(dsn: str, schema: str) -> None:
+    bad = "nul \0 in it"
     async with open_postgres(dsn, schema=schema) as store:
         batches: tuple[list[StoreWrite], ...] = (
             [SaveStop(*HERE, sample_record("AAA/USDT:USDT")), AddIntent(sample_intent(bad))],

@@ -110,32 +110,28 @@ class Ratchet:
         if tick.source != self._source:
             self.foreign_ticks += 1
             return False
-        price = tick.price
-        if not self.is_near(price):
-            self._wait_for_second(price)
+        price, low, high = tick.price, self._near_low, self._near_high
+        if not (low < price < high and low < self.last < high) and not self._is_near(price):
             return False
         self.suspect = self.jump = None
         self._count(price)
         return True
 
-    def is_near(self, price: Decimal) -> bool:
-        """Return whether a price is near enough to the last one to count at once."""
-        low, high, limit = self._near_low, self._near_high, self.plan.max_jump
-        if low < price < high and low < self.last < high:
-            return True
-        if not is_within(price, self.last, limit):
-            return False
-        # Any two prices within a third of the limit of this one are within the limit of each other.
-        third = limit.of(price) / 3
-        self._near_low, self._near_high = price - third, price + third
-        return True
+    def _is_near(self, price: Decimal) -> bool:
+        """Return whether a price is near the last one.
 
-    def _wait_for_second(self, price: Decimal) -> None:
-        """Wait for a second price that agrees with this one, which is far from the last one."""
-        suspect = self.suspect
-        if suspect is not None and is_within(price, suspect, self.plan.max_jump):
+        If it isn't, the ratchet waits for a second price that agrees with it.
+        """
+        limit, suspect = self.plan.max_jump, self.suspect
+        if is_within(price, self.last, limit):
+            # Any two prices within a third of the limit of this one are within the limit of each other.
+            third = limit.of(price) / 3
+            self._near_low, self._near_high = price - third, price + third
+            return True
+        if suspect is not None and is_within(price, suspect, limit):
             self.jump = price if self.jump is None or self._is_ahead(price, self.jump) else self.jump
         self.suspect = price
+        return False
 
     def take_own_price(self, price: Decimal) -> bool:
         """Take the exchange's own price, which decides on a jump.

@@ -105,8 +105,8 @@ class PositionTask:
         state = self.state
         if state.is_frozen:
             return
-        if self.candles is not None and tick.source == state.plan.trigger and state.ratchet.is_near(tick.price):
-            self._take_candle(self.candles, tick)  # a price that is far from the last one may be wrong
+        if self.candles is not None and tick.source == state.plan.trigger:
+            self._take_candle(self.candles, tick)
         if not state.ratchet.take_if_quiet(tick):
             self._take(PriceSeen(tick))
             self.poke()
