@@ -388,7 +388,7 @@ def test_a_record_of_before_there_were_changes_of_plans_has_the_first_stop_of_it
         ({"first_stop": D(0)}, "StopRecord.first_stop got Decimal('0')"),
         ({"floor": D(-1)}, "StopRecord.floor got Decimal('-1')"),
         ({"plan": {"initial_stop": "0%"}}, "TrailPlan.initial_stop got"),
-        ({"plan": {}}, "missing required field `initial_stop`"),
+        ({"plan": {}}, "the field `initial_stop` is missing"),
     ],
 )
 def test_a_record_that_can_not_be_right_is_refused(change: dict[str, Any], message: str) -> None:
