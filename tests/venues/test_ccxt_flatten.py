@@ -48,7 +48,7 @@ def test_twenty_positions_are_flat_after_lost_replies_refused_closes_and_a_rate_
             Fault(on="close_position", when=nth(7), reply=refused_close(venue)),
             Fault(on="close_position", when=nth(8), reply=rate_limited(venue)),
             Fault(on="cancel_stop", when=every(7), drop="after"),
-            Fault(on="positions", when=nth(5), reply=rate_limited(venue)),
+            Fault(on="positions", when=nth(3), reply=rate_limited(venue)),
         ):
             desk.served.do(desk.server.faults.add, fault)
         code, document = desk.document()

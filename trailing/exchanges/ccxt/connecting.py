@@ -121,17 +121,18 @@ async def _is_hedged(session: Session, venue: Venue, symbols: Iterable[str]) -> 
     """Return whether the account is in hedge mode. Raises UsageError if that is not supported on the venue.
 
     Where each symbol has a mode of its own, the account is in hedge mode if one is: of an open position, or the first symbol of
-    a settle currency.
+    a settle currency without one.
     """
     hedged = False
     if venue.account.mode_from == "fetch_position_mode":
         hedged = bool((await session.call("positions", "fetch_position_mode", next(iter(symbols), None)))["hedged"])
     elif venue.account.mode_from == "position_rows":
         modes = session.position_modes
-        for symbol in {settle_currency(each): each for each in reversed(tuple(symbols))}.values():
-            modes.note(await session.call("positions", "fetch_positions", [symbol]))
         for params in venue.lists.positions:
             modes.note(await session.call("positions", "fetch_positions", None, dict(params)))
+        for symbol in {settle_currency(each): each for each in reversed(tuple(symbols))}.values():  # the first of each
+            if not modes.is_known(symbol):
+                modes.note(await session.call("positions", "fetch_positions", [symbol]))
         hedged = modes.is_any_hedged
     if hedged and venue.account.hedge_params is None:
         raise UsageError(

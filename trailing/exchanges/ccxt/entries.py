@@ -57,7 +57,6 @@ async def enter_at_market(
     check_money("quantity", quantity)
     requests = VenueRequests(exchange.session, venue, hedged=exchange.hedged)
     template = {name: value for name, value in venue.closes.place.items() if name != "reduceOnly"}
-    hedge = requests.hedge_params(symbol, side)
     price = text((await exchange.price(symbol, "mark")).price) if venue.orders.price_required else None
     raw = await requests.call(
         "enter",
@@ -67,7 +66,10 @@ async def enter_at_market(
         _OPENING[side],
         amount(venue, quantity, market),
         price,
-        {**requests.params(template, side, None, None, to_venue_id(venue, client_order_id)), **hedge},
+        {
+            **requests.params(template, side, None, None, to_venue_id(venue, client_order_id)),
+            **requests.hedge_params(symbol, side),
+        },
         symbol=symbol,
         about=client_order_id,
     )

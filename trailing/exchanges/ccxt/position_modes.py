@@ -24,6 +24,10 @@ class PositionModes:
         """Whether a listed symbol is in hedge mode."""
         return any(self._by_symbol.values())
 
+    def is_known(self, symbol: str) -> bool:
+        """Return whether a symbol of the same settle currency was listed."""
+        return settle_currency(symbol) in self._by_currency
+
     def is_hedged(self, symbol: str, *, default: bool) -> bool:
         """Return whether a symbol is in hedge mode. `default`: the mode, if no symbol of its settle currency was listed."""
         return self._by_symbol.get(symbol, self._by_currency.get(settle_currency(symbol), default))
