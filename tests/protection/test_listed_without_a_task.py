@@ -102,7 +102,7 @@ async def test_an_entry_that_look_ups_do_not_show_is_not_believed_absent_while_i
         assert not isinstance(outcome, NotEntered)
 
 
-class FailingRule(trailing.Rule, frozen=True):
+class FailsAbove101(trailing.Rule, frozen=True):
     """A rule with a bug."""
 
     def propose(self, history: trailing.History) -> Decimal | None:
@@ -114,7 +114,7 @@ class FailingRule(trailing.Rule, frozen=True):
 async def test_what_a_person_adds_to_a_frozen_position_is_covered_or_listed(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    plan: Any = TrailPlan(initial_stop=Percent(2), rules=(FailingRule(),))
+    plan: Any = TrailPlan(initial_stop=Percent(2), rules=(FailsAbove101(),))
     async with open_world(plan=plan, markets=[Market(SYMBOL, can_amend=True)]) as world:
         await world.protect()
         world.feed("102")  # its rule fails
