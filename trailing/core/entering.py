@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from trailing.core.endings import tell_entry_ended
 from trailing.core.entries import EntryFacts
 from trailing.core.entry_orders import EntryOrder
-from trailing.core.evidence import UNANNOUNCED, judge_absence
+from trailing.core.evidence import CONFIRM_AFTER, UNANNOUNCED, judge_absence
 from trailing.core.goals import Protect
 from trailing.core.inputs import EntryUpdated
 from trailing.core.model import StopOrder
@@ -136,7 +136,7 @@ def found(p: PositionState, request: FindEntry, row: Order | None, result: Entry
     assert verdict.since is not None  # set by the first of the two look-ups
     looked_for = at - verdict.since
     if p.check_from < math.inf and looked_for < UNANNOUNCED:
-        p.entry_row = replace(row, absent_since=verdict.since, find_at=at + max(LOOK_AGAIN, looked_for))
+        p.entry_row = replace(row, absent_since=verdict.since, find_at=at + max(CONFIRM_AFTER, looked_for / 2))
         return
     if row.state is not SENT:
         p.alarm("an entry that was acknowledged is not found", row.id)
