@@ -285,6 +285,15 @@ def test_a_stop_beside_the_one_that_counts_is_kept_while_the_end_of_that_one_may
     assert isinstance(driver.wants(), CancelStop)
 
 
+def test_a_superseded_stop_is_kept_while_updates_that_a_person_tightened_it_may_have_been_missed() -> None:
+    driver = waiting()
+    driver.step(CheckWanted(), 1.0)
+    driver.sees("102", at=2.0)
+    assert driver.settles() == [ReplaceStop(D("100.98"), D(1), "a")]
+    driver.shows(a_stop("b", "100.98"), a_stop("a", "101.5"), a_report(), at=3.0)
+    assert driver.settles() == [CancelStop("b", SUPERSEDED)]
+
+
 def test_a_stop_is_not_taken_down_while_it_may_be_of_another_position() -> None:
     driver = waiting(market=ONE_STOP)
     driver.shows(a_stop("a"), a_report(), at=1.0)

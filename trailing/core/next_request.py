@@ -242,7 +242,7 @@ def cancel_superseded(p: PositionState, at: float) -> Wanted:
             continue
         if (p.is_entering and p.is_bridge(order)) or order.id == p.doubted_stop:
             continue  # it covers what is still to be filled, or its absence decides which position is open
-        if _awaits_look_up(p, order):
+        if order.changed_at < missed_at < NEVER or _awaits_look_up(p, order):
             continue  # a person may have tightened it
         if order.triggered_at is None or order.is_stuck(at, grace):
             return CancelStop(order.id, "another stop of its position counts")

@@ -182,8 +182,9 @@ class RequestMonitor:
     # Missing requests.
 
     def note_refused_as_gone(self, order: StopOrder) -> None:
-        """Take a refused change of a stop. It counts if the stop has ended."""
-        if all(live.client_order_id != order.client_order_id for live in self._our_stops(order.symbol, order.side)):
+        """Take a refused change of a stop. It counts if the stop has ended, whichever position it was placed for."""
+        live_stops, _ = self._exchange.actual(order.symbol)
+        if all(live.client_order_id != order.client_order_id for live in live_stops):
             self._process.refused_as_gone.setdefault((order.symbol, order.side), trio.current_time())
 
     def check_tries(self, claims: Sequence[Claim]) -> None:
