@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trailing.core.candles import CandleBuilder
-from trailing.core.model import Candle, Tick
+from trailing.core.model import Candle
 
 D = Decimal
 SYMBOL = "BTC/USDT:USDT"
@@ -17,11 +17,13 @@ MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def take(builder: CandleBuilder, price: str, seconds: float) -> Candle | None:
-    return builder.take(Tick(SYMBOL, D(price), seconds, "mark"), MIDNIGHT + timedelta(seconds=seconds))
+    closed = builder.advance(MIDNIGHT + timedelta(seconds=seconds))
+    builder.add(D(price))
+    return closed
 
 
 def test_the_first_tick_after_its_end_closes_a_candle() -> None:
-    builder = CandleBuilder(60.0)
+    builder = CandleBuilder(SYMBOL, "mark", 60.0)
     prices = [("100", 3.0), ("104", 10.0), ("98", 20.0), ("101", 59.9)]
     assert [take(builder, price, at) for price, at in prices] == [None] * 4
     assert take(builder, "102", 60.0) == Candle(SYMBOL, MIDNIGHT, 60.0, D(100), D(104), D(98), D(101), "mark")
@@ -30,7 +32,7 @@ def test_the_first_tick_after_its_end_closes_a_candle() -> None:
 
 
 def test_a_bar_without_ticks_makes_no_candle() -> None:
-    builder = CandleBuilder(60.0)
+    builder = CandleBuilder(SYMBOL, "mark", 60.0)
     take(builder, "100", 0.0)
     closed = take(builder, "101", 600.0)
     assert closed is not None
@@ -41,7 +43,7 @@ def test_a_bar_without_ticks_makes_no_candle() -> None:
 
 
 def test_a_tick_from_before_the_bar_counts_in_the_bar() -> None:
-    builder = CandleBuilder(60.0)
+    builder = CandleBuilder(SYMBOL, "mark", 60.0)
     take(builder, "100", 60.0)
     assert take(builder, "99", 59.0) is None
     closed = take(builder, "100", 120.0)
@@ -51,7 +53,7 @@ def test_a_tick_from_before_the_bar_counts_in_the_bar() -> None:
 
 @given(st.lists(st.tuples(st.decimals("1", "200", places=2), st.floats(0, 50)), min_size=1))
 def test_no_price_is_outside_the_candles_that_close_over_it(steps: list[tuple[Decimal, float]]) -> None:
-    builder = CandleBuilder(15.0)
+    builder = CandleBuilder(SYMBOL, "mark", 15.0)
     seconds = 0.0
     shown: list[Decimal] = []
     open_prices: list[Decimal] = []

@@ -11,11 +11,18 @@ from worlds import BTC, PLAN, START, SYMBOL, a_position, open_world
 from wrong_venues import booked_prices
 
 import trailing
-from trailing import Market, Tick
+from trailing import History, Market, Percent, Rule, Tick, TrailPlan
 from trailing.events import Alarm
 from trailing.stores import MemoryStore
 
 D = Decimal
+
+
+class FourBelowTheLastHigh(Rule, frozen=True):
+    candles_needed = 1
+
+    def propose(self, history: History) -> Decimal | None:
+        return history.candles[-1].high - 4 if history.candles else None
 
 
 @pytest.mark.parametrize("seconds", [1.0, 4.0, 6.0])
@@ -57,3 +64,42 @@ async def test_fm47_a_tick_with_a_wrong_time_does_not_freeze_a_position(
         assert manager.stops()[BTC].price > D(98)
     alarms = [record.event async for record in store.events() if isinstance(record.event, Alarm)]
     assert [alarm.what for alarm in alarms] == ["the bot's own prices are ignored while their time is wrong"]
+
+
+@pytest.mark.parametrize(("market", "highest"), [("102", "103"), ("115", "115")])
+async def test_a_jump_is_in_a_candle_only_if_the_exchanges_own_price_confirms_it(
+    market: str, highest: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    plan = TrailPlan(initial_stop=Percent(5), rules=(FourBelowTheLastHigh(),))
+    send, receive = trio.open_memory_channel[Tick](10)
+    async with (
+        trailing.open_paper(utc_start=START) as exchange,
+        trailing.open_manager(exchange, MemoryStore(), plan, ticks=receive, utc_start=START) as manager,
+    ):
+        exchange.feed(Tick(SYMBOL, D(100), trio.current_time()))
+        await exchange.enter(a_position())
+        await manager.protect(a_position(), deadline=5.0)
+        exchange.feed(Tick(SYMBOL, D(market), trio.current_time()))
+        for price in ("103", "115", "115", market):
+            await send.send(Tick(SYMBOL, D(price), trio.current_time()))
+            await trio.sleep(1)
+        await trio.sleep(60)
+        await send.send(Tick(SYMBOL, D(market), trio.current_time()))
+        await trio.sleep(5)
+        assert manager.stops()[BTC].price == D(highest) - 4
+
+
+async def test_a_wrong_price_alone_in_its_candle_moves_no_stop(autojump_clock: trio.testing.MockClock) -> None:
+    plan = TrailPlan(initial_stop=Percent(5), rules=(FourBelowTheLastHigh(),))
+    send, receive = trio.open_memory_channel[Tick](10)
+    async with (
+        trailing.open_paper(utc_start=START) as exchange,
+        trailing.open_manager(exchange, MemoryStore(), plan, ticks=receive, utc_start=START) as manager,
+    ):
+        exchange.feed(Tick(SYMBOL, D(100), trio.current_time()))
+        await exchange.enter(a_position())
+        await manager.protect(a_position(), deadline=5.0)
+        for price in ("100", "115", "100"):
+            await send.send(Tick(SYMBOL, D(price), trio.current_time()))
+            await trio.sleep(60)
+        assert manager.stops()[BTC].price == 96

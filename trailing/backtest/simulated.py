@@ -27,7 +27,7 @@ from trailing.core.inputs import (
     StopFound,
     TimePassed,
 )
-from trailing.core.model import Fill, Market, Position, StopOrder, Tick
+from trailing.core.model import Candle, Fill, Market, Position, StopOrder, Tick
 from trailing.core.next_request import next_request, refresh
 from trailing.core.plan import TrailPlan
 from trailing.core.position import PositionState
@@ -142,7 +142,9 @@ class SimulatedPosition:
         self._state: PositionState | None = None
         self._entered_at = at
         self._symbol, self._trigger, self._ids, self._keeps_stops = position.symbol, plan.trigger, 0, keeps_stops
-        self._candles = CandleBuilder(plan.candle_seconds) if plan.candles_needed else None
+        self._candles = (
+            CandleBuilder(position.symbol, plan.trigger, plan.candle_seconds) if plan.candles_needed else None
+        )
         self.ratchet.ask_rules()  # the entry price may be enough for one
         self._follow(at)
 
@@ -183,7 +185,7 @@ class SimulatedPosition:
 
     def _take_by_ratchet(self, tick: Tick, dated: float) -> None:
         ratchet = self.ratchet
-        candle = None if self._candles is None else self._candles.take(tick, _EPOCH + timedelta(seconds=dated))
+        candle = self._close_candle(tick, dated)
         if candle is not None and ratchet.take_candle(candle):
             ratchet.ask_rules()
         if not ratchet.take_if_quiet(tick):
@@ -194,6 +196,14 @@ class SimulatedPosition:
         elif candle is None:
             return
         self._follow(tick.at)
+
+    def _close_candle(self, tick: Tick, dated: float) -> Candle | None:
+        """Add a price to its candle, and return the candle that closes before it. Each price of the path counts."""
+        if self._candles is None:
+            return None
+        closed = self._candles.advance(_EPOCH + timedelta(seconds=dated))
+        self._candles.add(tick.price)
+        return closed
 
     def _follow(self, at: float) -> None:
         """Let the live stop be the wanted one, or let a state decide.
@@ -223,7 +233,7 @@ class SimulatedPosition:
         return state
 
     def _take_by_state(self, state: PositionState, tick: Tick, dated: float) -> None:
-        candle = None if self._candles is None else self._candles.take(tick, _EPOCH + timedelta(seconds=dated))
+        candle = self._close_candle(tick, dated)
         if candle is not None:
             state.step(CandleClosed(candle), tick.at)
         if not state.ratchet.take_if_quiet(tick):

@@ -1,11 +1,11 @@
-"""Build closed candles from ticks, for the rules that use candles."""
+"""Build closed candles from prices, for the rules that use candles."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from trailing.core.model import Candle, Tick
+from trailing.core.model import Candle, Source
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -23,38 +23,40 @@ def bar_began(at: datetime, length: timedelta) -> datetime:
 
 
 class CandleBuilder:
-    """Build the candles of one symbol and source from ticks. `bar_began` says when bars start.
+    """Build the candles of one symbol and source from the prices that count. `bar_began` says when bars start.
+
+    A bar without prices makes no candle.
 
     Args:
         seconds: the length of a bar, above 0.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._length = timedelta(seconds=seconds)
-        self._opened_at: datetime | None = None
+    def __init__(self, symbol: str, source: Source, seconds: float) -> None:
+        self._symbol, self._source, self._length = symbol, source, timedelta(seconds=seconds)
+        self._opened_at = _EPOCH
         self._prices: tuple[Decimal, Decimal, Decimal, Decimal] | None = None
 
-    def take(self, tick: Tick, utc: datetime) -> Candle | None:
-        """Add a tick, and return the candle that it closes; None: it closes none.
-
-        The first tick after the end of a bar closes its candle. A bar without ticks makes no candle.
+    def advance(self, utc: datetime) -> Candle | None:
+        """Take the time of the next price, and return the candle that closes before it; None: none does.
 
         Args:
-            tick: of this symbol and source.
-            utc: the time of day of the tick, an aware UTC datetime.
+            utc: an aware UTC datetime. An earlier time than before changes nothing.
         """
         opened_at = bar_began(utc, self._length)
+        if opened_at <= self._opened_at:
+            return None
         closed: Candle | None = None
-        if self._prices is not None and self._opened_at is not None and opened_at > self._opened_at:
+        if self._prices is not None:
             first, high, low, last = self._prices
-            closed = Candle(
-                tick.symbol, self._opened_at, self._length.total_seconds(), first, high, low, last, tick.source
-            )
-            self._prices = None
+            seconds = self._length.total_seconds()
+            closed = Candle(self._symbol, self._opened_at, seconds, first, high, low, last, self._source)
+        self._opened_at, self._prices = opened_at, None
+        return closed
+
+    def add(self, price: Decimal) -> None:
+        """Add a price to the bar of the last time."""
         if self._prices is None:
-            self._opened_at = opened_at
-            self._prices = (tick.price, tick.price, tick.price, tick.price)
+            self._prices = (price, price, price, price)
         else:
             first, high, low, _ = self._prices
-            self._prices = (first, max(high, tick.price), min(low, tick.price), tick.price)
-        return closed
+            self._prices = (first, max(high, price), min(low, price), price)

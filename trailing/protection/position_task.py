@@ -95,7 +95,8 @@ class PositionTask:
 
     def build_candles_for(self, plan: TrailPlan) -> None:
         """From now on, build the candles that a plan's rules look at, if they look at any."""
-        self.candles = CandleBuilder(plan.candle_seconds) if plan.candles_needed else None
+        symbol, seconds = self.state.position.symbol, plan.candle_seconds
+        self.candles = CandleBuilder(symbol, plan.trigger, seconds) if plan.candles_needed else None
 
     # Inputs.
 
@@ -106,13 +107,25 @@ class PositionTask:
         if state.is_frozen:
             return
         if self.candles is not None and tick.source == state.plan.trigger:
-            self._take_candle(self.candles, tick)
-        if not state.ratchet.take_if_quiet(tick):
-            self._take(PriceSeen(tick))
-            self.poke()
+            self._take_with_candles(self.candles, tick)
+        elif not state.ratchet.take_if_quiet(tick):
+            self._take_price(tick)
 
-    def _take_candle(self, builder: CandleBuilder, tick: Tick) -> None:
-        candle = builder.take(tick, self._owner.records.clock.utc_at(tick.at))
+    def _take_price(self, tick: Tick) -> None:
+        self._take(PriceSeen(tick))
+        self.poke()
+
+    def _take_with_candles(self, candles: CandleBuilder, tick: Tick) -> None:
+        """Take a price for a rule that looks at candles, which are built of the prices that count."""
+        ratchet = self.state.ratchet
+        self._close_candle(candles, tick.at)
+        if not ratchet.take_if_quiet(tick):
+            self._take_price(tick)
+        if ratchet.suspect is None:
+            candles.add(tick.price)
+
+    def _close_candle(self, candles: CandleBuilder, at: float) -> None:
+        candle = candles.advance(self._owner.records.clock.utc_at(at))
         if candle is not None:
             self.step(CandleClosed(candle))
 
@@ -316,3 +329,6 @@ class PositionTask:
         finally:
             self._abandonable = None
             self.step(Answered(result, error, random.uniform(0.5, 1.0)))
+            if self.candles is not None and isinstance(result, Tick):  # the exchange's own price counts
+                self._close_candle(self.candles, owner.now())
+                self.candles.add(result.price)
