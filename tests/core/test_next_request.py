@@ -294,6 +294,18 @@ def test_a_superseded_stop_is_kept_while_updates_that_a_person_tightened_it_may_
     assert driver.settles() == [CancelStop("b", SUPERSEDED)]
 
 
+def test_a_stop_beside_one_that_is_being_filled_is_kept_until_a_snapshot_shows_that_one() -> None:
+    driver = waiting(timing=TIMING)
+    driver.sees("102", at=10.0)
+    driver.begins()
+    answer = driver.executes()
+    driver.fills("b", "0.4", trade="1")
+    driver.answers(answer)
+    assert driver.wants() == NEVER
+    driver.shows(driver.live["a"], driver.live["b"], a_report("0.6"), at=12.0)
+    assert driver.wants() == CancelStop("a", SUPERSEDED)
+
+
 def test_a_stop_is_not_taken_down_while_it_may_be_of_another_position() -> None:
     driver = waiting(market=ONE_STOP)
     driver.shows(a_stop("a"), a_report(), at=1.0)

@@ -34,9 +34,9 @@ from trailing.core.requests import (
     Request,
     TakeDownStop,
 )
-from trailing.core.retries import TOLD_AFTER
 from trailing.core.stop_prices import pacing_wait, reachable_target, standing
 from trailing.core.stop_slots import takes_second_stop
+from trailing.core.superseded import cancel_superseded
 from trailing.core.unread_fills import wanted_read
 
 if TYPE_CHECKING:
@@ -223,33 +223,6 @@ def place_entry(p: PositionState, at: float) -> Wanted:
     return PlaceEntry(entry.id, entry.quantity, entry.limit, entry.stop_price)
 
 
-def cancel_superseded(p: PositionState, at: float) -> Wanted:
-    """Cancel a live stop beside the one that counts.
-
-    The one that counts is at least as tight, unless the other one was superseded.
-    """
-    live = p.live
-    if live is None or live.state is not LIVE or len(p.orders) < 2 or not _is_sure(live):
-        return None
-    missed_at = p.missed_until - p.timing.positions_read_lag  # an update may have been missed until then
-    if live.triggered_at is not None or live.changed_at < missed_at < NEVER:
-        return None  # it may be filled or gone by now, and then the position needs the other one
-    if p.market.can_amend and live.quantity < p.coverable and "move" not in p.back_offs:
-        return None  # `move` first makes the one that counts cover the whole position
-    grace, filled_by = p.plan.exit_grace, NEVER
-    for order in p.orders.values():
-        if order.purpose != "stop" or order.state is not LIVE or order.id == live.id:
-            continue
-        if (p.is_entering and p.is_bridge(order)) or order.id == p.doubted_stop:
-            continue  # it covers what is still to be filled, or its absence decides which position is open
-        if order.changed_at < missed_at < NEVER or _awaits_look_up(p, order):
-            continue  # a person may have tightened it
-        if order.triggered_at is None or order.is_stuck(at, grace):
-            return CancelStop(order.id, "another stop of its position counts")
-        filled_by = min(filled_by, order.triggered_at + grace)  # until then the exchange may fill it
-    return filled_by
-
-
 def move(p: PositionState, at: float) -> Wanted:
     """Move the stop that counts to a tighter price or to another quantity.
 
@@ -259,7 +232,7 @@ def move(p: PositionState, at: float) -> Wanted:
     if not isinstance(p.goal, Protect) or live is None or p.has_unknown or _may_be_another(p):
         return None
     coverable, target = p.coverable, p.target
-    if live.state is not LIVE or not _is_sure(live) or not coverable:
+    if live.state is not LIVE or not live.is_sure or not coverable:
         return None
     is_bridged = p.is_bridge(live)  # the exchange can't amend it, and a stop of ours takes its place
     is_other_size = (is_bridged and not p.is_entering) or (live.quantity != coverable and not is_bridged)
@@ -387,14 +360,3 @@ def _cancel_first(p: PositionState, why: str, *, unwanted: bool = False) -> Want
 
 def _has_second_stop(p: PositionState) -> bool:
     return sum(order.purpose == "stop" and order.state is not INTENDED for order in p.orders.values()) > 1
-
-
-def _awaits_look_up(p: PositionState, order: Order) -> bool:
-    """Return whether a look-up of an order is due, and does not fail again and again."""
-    finding = p.back_offs.get("find")
-    return order.find_at < NEVER and (finding is None or finding.failures < TOLD_AFTER)
-
-
-def _is_sure(order: Order) -> bool:
-    """Return whether no evidence says that a live order may be gone."""
-    return order.absent_since is None and order.find_at == NEVER

@@ -161,6 +161,11 @@ class Order(msgspec.Struct, frozen=True, gc=False):
         return self.state is LIVE or self.state is CHANGING or self.state is CANCELLING
 
     @property
+    def is_sure(self) -> bool:
+        """Return whether no evidence says that it may be gone."""
+        return self.absent_since is None and self.find_at == math.inf
+
+    @property
     def is_sent(self) -> bool:
         """Return whether its last request was sent, and neither acknowledged nor refused."""
         return self.state is SENT or self.state is CHANGING or self.state is CANCELLING
