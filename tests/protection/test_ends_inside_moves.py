@@ -10,6 +10,7 @@ import trio
 from worlds import BTC, SYMBOL, open_listened, open_world
 
 from trailing import Market
+from trailing.testing import At, Unreachable
 
 
 @pytest.mark.parametrize("seconds", [0.2, 0.7])
@@ -99,3 +100,19 @@ async def test_a_release_inside_a_move_returns_although_what_is_left_is_too_smal
         world.paper.reduce(*BTC, Decimal("1.3"))
         with trio.fail_after(900):
             await world.running.release(*BTC, cancel_stop=False)
+
+
+@pytest.mark.parametrize(("failures", "is_covered"), [(3, True), (9, False)])
+async def test_a_release_inside_a_move_tries_a_few_times_to_place_the_stop_that_it_keeps(
+    failures: int, is_covered: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_world(latency=1.0, two_stops=False) as world:
+        await world.protect()
+        world.inject({At("place_stop", call=number): Unreachable() for number in range(1, failures + 1)})
+        world.feed("105")
+        await trio.sleep(0.2)  # the cancellation is on its way
+        with trio.fail_after(60):
+            await world.running.release(*BTC, cancel_stop=False)
+        stops, positions = world.paper.actual(SYMBOL)
+        assert positions
+        assert bool(stops) is is_covered

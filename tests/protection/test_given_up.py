@@ -8,7 +8,7 @@ import pytest
 import trio
 from worlds import BTC, PLAN, SYMBOL, a_position, open_listened, open_world
 
-from trailing import Percent, Protected, Refused, TrailPlan
+from trailing import Entry, NotEntered, Percent, Protected, Refused, TrailPlan
 from trailing.core.model import Market, Side
 from trailing.errors import StoreError
 from trailing.testing import At, Fails, Unreachable
@@ -105,3 +105,24 @@ async def test_what_is_listed_survives_a_restart_although_the_store_failed_for_a
         async with open_listened(world) as manager:
             await trio.sleep(100)
             assert BTC in manager.unprotected()
+
+
+async def test_a_symbol_whose_position_was_given_up_is_entered_only_after_its_release(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world() as world:
+        await world.enter(a_position())
+        world.inject({At("place_stop"): Unreachable()})
+        with trio.move_on_after(1):
+            await world.running.protect(a_position(), deadline=5.0)
+        world.inject({})
+        world.paper.reduce(*BTC, D("1.5"))  # by hand, so that no list shows it
+        await world.inside.read_account()
+        entry = Entry(SYMBOL, "long", D(1), limit=D(101))
+        outcome = await world.running.enter(entry, deadline=5.0)
+        assert isinstance(outcome, NotEntered)
+        words = "BTC/USDT:USDT: its long position was given up; adopt it, or release it if it is closed"
+        assert (outcome.reason, str(outcome.error)) == ("claimed", words)
+        assert BTC in world.running.unprotected()
+        await world.running.release(*BTC, cancel_stop=False)
+        assert isinstance(await world.running.enter(entry, deadline=5.0), Protected)

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from trailing.core.account import PositionReport
 from trailing.core.goals import Close, End, Protect, Release
 from trailing.core.model import Candle, Fill
+from trailing.core.retries import TOLD_AFTER
 from trailing.errors import ExchangeError
 from trailing.events import EntryEnded, EntryFilled, OpeningFailed, PeaksRead, PositionClosed, PositionReleased
 
@@ -50,9 +51,13 @@ def revoke_close(p: PositionState) -> None:
 
 
 def owes_stop(p: PositionState) -> bool:
-    """Return whether a move has cancelled the stop of a position, and the next stop was not refused yet."""
-    is_taken_down = p.taken_down is not None and p.is_unprotected and bool(p.coverable)
-    return is_taken_down and "place" not in p.back_offs
+    """Return whether a move has cancelled the stop of a position, and the next one is still to be placed.
+
+    A refusal, or `TOLD_AFTER` failures in a row, end that. Then the plan's policy counts.
+    """
+    placing = p.back_offs.get("place")
+    has_failed = placing is not None and (placing.is_refusal or placing.failures >= TOLD_AFTER)
+    return p.taken_down is not None and p.is_unprotected and bool(p.coverable) and not has_failed
 
 
 def protects_all(p: PositionState) -> bool:

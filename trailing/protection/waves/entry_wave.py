@@ -15,7 +15,7 @@ import trio
 from trailing.core.entries import Entry, EntryFacts, check_prices, position_of
 from trailing.core.goals import End
 from trailing.core.inputs import OpeningEnded
-from trailing.core.model import Position
+from trailing.core.model import Position, Side
 from trailing.core.plan import TrailPlan
 from trailing.core.position import PositionState
 from trailing.core.prices import round_stop
@@ -110,16 +110,19 @@ class EntryWave:
             raise LimitReached(f"{entry.symbol}: {claimed} positions are open, and EntryLimits.max_positions is {most}")
 
     async def _check_flat(self, entry: Entry) -> None:
-        """Refuse a symbol with a position that no task works on. The last snapshot of the account shows it.
+        """Refuse a symbol with a position that no task works on: one that was given up, or that the last snapshot shows.
 
         Raises:
             UsageError: such a position is open. Nothing was sent.
             ExchangeError: a new snapshot could not be taken.
         """
         supervision = self._supervision
-        sides = (entry.side,) if supervision.timing.hedged else ("long", "short")
+        sides: tuple[Side, ...] = (entry.side,) if supervision.timing.hedged else ("long", "short")
         if supervision.registry.holder(entry.symbol, entry.side) is not None:
             return  # the claim fails, and says why
+        for side in sides:
+            if (entry.symbol, side) in supervision.given_up.listed:
+                raise _Claimed(f"{entry.symbol}: its {side} position was given up; adopt it, or release it if it is closed")
         snapshot = supervision.reader.snapshot
         if snapshot is not None and any((entry.symbol, side) in snapshot.reports for side in sides):
             snapshot = await supervision.reader.read()  # the position may have ended since
