@@ -607,7 +607,19 @@ def test_an_attached_stop_of_its_own_is_live_as_soon_as_the_entry_has_ended() ->
     )
     assert driver.last(StopOpened)["client_order_id"] == "s"
     driver.live["s"] = a_stop("s", "98.00", "2")
+    assert driver.wants() == 1.0
+    driver.at = 1.0
     assert driver.settles() == [FindOrder("s")]
+    assert live(driver).order_id == "exchange-s"
+
+
+def test_an_attached_stop_that_a_list_shows_is_not_looked_up() -> None:
+    driver = entering("own", market=AMENDS)
+    driver.begins()
+    driver.answers(order("2", first_filled_at=OPENED))
+    driver.live["s"] = a_stop("s", "98.00", "2")
+    driver.shows(driver.live["s"], a_report("2"), at=0.5)
+    assert driver.wants() == NEVER
     assert live(driver).order_id == "exchange-s"
 
 
@@ -616,11 +628,13 @@ def test_an_attached_stop_is_tightened_after_a_better_fill_and_never_loosened() 
     driver.begins()
     driver.answers(order("2", "101"))
     driver.live["s"] = a_stop("s", "98.00", "2")
+    driver.at = 1.0
     assert driver.settles() == [FindOrder("s"), AmendStop("s", D("98.98"), D(2))]
     worse = entering("own", market=AMENDS)
     worse.begins()
     worse.answers(order("2", "99"))
     worse.live["s"] = a_stop("s", "98.00", "2")
+    worse.at = 1.0
     assert worse.settles() == [FindOrder("s")]
 
 
@@ -630,6 +644,7 @@ def test_the_filled_part_of_an_entry_with_an_own_stop_gets_a_stop_until_the_entr
     assert driver.does() == PlaceStop(D("98.00"), D(1))
     updates(driver, order("2"))
     driver.live["s"] = a_stop("s", "98.00", "2")
+    driver.at = 2.0
     assert driver.settles() == [FindOrder("s"), CancelStop("a", "another stop of its position counts")]
     assert driver.state.unprotected_time.opening == 1.0
 
@@ -638,8 +653,9 @@ def test_an_attached_stop_that_is_not_there_is_replaced() -> None:
     driver = entering("own")
     driver.begins()
     driver.answers(order("2"))
+    driver.at = 1.0
     driver.does()
-    driver.at = 0.25
+    driver.at = 1.25
     assert driver.settles() == [FindOrder("s"), PlaceStop(D("98.00"), D(2))]
 
 

@@ -6,7 +6,7 @@ import pytest
 from driver import D, a_report, a_stop, waiting
 
 from trailing.core.identity import identify, stop_that_counts
-from trailing.core.inputs import CheckWanted, PositionUpdated
+from trailing.core.inputs import PositionUpdated
 from trailing.core.shown import new_stop
 
 
@@ -41,20 +41,3 @@ def test_an_update_after_the_one_of_the_last_fill_is_of_the_same_position_unless
         assert identify(driver.state, a_report("0.6", "101"), {"a": stop}) == identity
         assert identify(driver.state, a_report("0.5", "101"), {"a": stop}) == identity
         assert identify(driver.state, a_report("0.7", "101"), {"a": stop}) == "another"
-
-
-@pytest.mark.parametrize(
-    ("quantity", "missed", "identity"), [("1", False, "same"), ("2", False, "another"), ("1", True, "another")]
-)
-def test_what_its_stop_left_open_by_an_update_is_the_same_position_unless_updates_were_missed(
-    quantity: str, missed: bool, identity: str
-) -> None:
-    driver = waiting()
-    driver.shows(a_stop("a", "98"), a_report(), at=0.0)
-    driver.step(PositionUpdated(D(2), 1.0), 1.0)  # a person has added to it, which changes its entry price
-    driver.at = 2.0
-    driver.fills("a", "1", trade="1", status="filled")
-    driver.step(PositionUpdated(D(1), 2.0), 2.0)
-    if missed:
-        driver.step(CheckWanted(), 3.0)
-    assert identify(driver.state, a_report(quantity, "101"), {}) == identity

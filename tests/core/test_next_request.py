@@ -280,18 +280,30 @@ def test_a_stop_beside_the_one_that_counts_is_kept_while_the_end_of_that_one_may
     driver.step(StopFound(a_stop("z", "99")))
     assert isinstance(driver.wants(), CancelStop)
     driver.step(CheckWanted(), 1.0)
-    assert driver.wants() == NEVER
+    assert driver.settles() == [FindOrder("a")]
     driver.shows(a_stop("z", "99"), a_stop("a"), a_report(), at=1.0)
     assert isinstance(driver.wants(), CancelStop)
 
 
-def test_a_superseded_stop_is_kept_while_updates_that_a_person_tightened_it_may_have_been_missed() -> None:
+def test_a_superseded_stop_is_looked_up_before_it_is_cancelled_if_updates_of_it_may_have_been_missed() -> None:
     driver = waiting()
     driver.step(CheckWanted(), 1.0)
     driver.sees("102", at=2.0)
-    assert driver.settles() == [ReplaceStop(D("100.98"), D(1), "a")]
-    driver.shows(a_stop("b", "100.98"), a_stop("a", "101.5"), a_report(), at=3.0)
+    driver.live["a"] = a_stop("a", "101.5")  # by a person, meanwhile
+    assert driver.settles() == [ReplaceStop(D("100.98"), D(1), "a"), FindOrder("a")]
+    driver.shows(*driver.live.values(), a_report(), at=3.0)
     assert driver.settles() == [CancelStop("b", SUPERSEDED)]
+    assert driver.stop_price == D("101.5")
+
+
+def test_a_superseded_stop_is_looked_up_if_updates_are_missed_before_it_is_cancelled() -> None:
+    driver = waiting()
+    driver.sees("102", at=2.0)
+    driver.does()
+    driver.step(CheckWanted(), 3.0)
+    assert driver.settles() == [FindOrder("a")]
+    driver.shows(*driver.live.values(), a_report(), at=4.0)
+    assert driver.settles() == [CancelStop("a", SUPERSEDED)]
 
 
 def test_a_stop_beside_one_that_is_being_filled_is_kept_until_a_snapshot_shows_that_one() -> None:

@@ -229,7 +229,7 @@ class Claim:
         """Let the next tick raise ZeroDivisionError for this position, and for no other one of its symbol."""
 
         class Broken:
-            def take(self, *_: object) -> None:
+            def advance(self, *_: object) -> None:
                 raise ZeroDivisionError("a bug")
 
         self._task.candles = Broken()  # type: ignore[assignment]

@@ -36,6 +36,10 @@ _ZERO = Decimal(0)
 LOOK_AGAIN: Final = 1.0
 """Seconds between two look-ups of an entry that should have been filled by now, such as one at market."""
 
+LISTED_WITHIN: Final = 1.0
+"""Seconds within which a list mostly shows the stop that an entry has placed, so that it need not be looked up. One list shows
+the stops of a whole wave."""
+
 LISTS_COUNT_AFTER: Final = 2
 """Failed look-ups after which the quantity that a list of positions shows counts as entered."""
 
@@ -305,7 +309,7 @@ def _settle(p: PositionState, reason: str, at: float) -> None:
     entry = p.entry = replace(_entry(p), is_over=True, reason=reason or _entry(p).reason)
     p.entry_row = None
     if entry.has_own_stop and entry.filled:  # it is left over if the position was closed meanwhile
-        _attach(p, entry.filled, at, find_at=at + p.timing.orders_read_lag)
+        _attach(p, entry.filled, at, find_at=at + p.timing.orders_read_lag + LISTED_WITHIN)
     if entry.entered:
         tell_entry_ended(p)
         p.want_snapshot(at)

@@ -93,7 +93,8 @@ class EntryFacts(msgspec.Struct, frozen=True, gc=False):
     first_filled_at: datetime | None = None
     reason: str = ""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse figures that a stored entry can't have. Raises UsageError."""
         check_money("EntryFacts.quantity", self.quantity)
         check_money("EntryFacts.filled", self.filled, zero=True)
         check_money("EntryFacts.entered", self.entered, zero=True)

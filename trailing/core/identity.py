@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from trailing.core.account import PositionReport
-from trailing.core.goals import Close, Protect
+from trailing.core.goals import Close
 from trailing.core.model import StopOrder
 from trailing.core.orders import SENT, Order, counts_before
 from trailing.core.prices import is_within
@@ -48,12 +47,9 @@ def identify(p: PositionState, report: PositionReport, listed: dict[str, StopOrd
         return "doubted"  # the stop may be gone, or the list of stops may be incomplete
     if is_settled:
         return "another"
-    left = left_open(p) or _ZERO
-    is_left = bool(p.quantity) or report.quantity <= left
+    is_left = bool(p.quantity) or report.quantity <= (left_open(p) or _ZERO)
     if is_left and (has_stop or not was_reported):
         return "same"
-    if not p.quantity and report.quantity == left and isinstance(p.goal, Protect) and p.missed_until == math.inf:
-        return "same"  # an update says that its stop left this open
     if not was_reported:
         return "another"
     was_added_to = p.is_unprotected and report.quantity > p.quantity and not isinstance(p.goal, Close)

@@ -285,5 +285,7 @@ def _check(record: StopRecord) -> None:
     for name in ("first_stop", "floor", "left_open"):
         if getattr(record, name) is not None:
             check_money(f"StopRecord.{name}", getattr(record, name), zero=name == "left_open")
+    if record.entry is not None:
+        record.entry.check()
     for price in record.former_floors:
         check_money("StopRecord.former_floors", price)

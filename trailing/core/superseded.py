@@ -1,9 +1,11 @@
-"""Choose a live stop to cancel because another stop of its position counts."""
+"""Cancel a live stop because another stop of its position counts."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from trailing.core.orders import LIVE, Order
 from trailing.core.requests import CancelStop
@@ -34,7 +36,7 @@ def cancel_superseded(p: PositionState, at: float) -> CancelStop | float | None:
             continue
         if (p.is_entering and p.is_bridge(order)) or order.id == p.doubted_stop:
             continue  # it covers what is still to be filled, or its absence decides which position is open
-        if _may_be_changed(p, order) or _awaits_look_up(p, order):
+        if _awaits_look_up(p, order):
             continue  # a person may have tightened it
         if order.triggered_at is None or order.is_stuck(at, grace):
             return CancelStop(order.id, "another stop of its position counts")
@@ -49,6 +51,17 @@ def _may_have_ended(p: PositionState, live: Order) -> bool:
     """
     is_filling = live.filled > 0 and p.checked_at < live.changed_at + p.timing.orders_read_lag
     return live.triggered_at is not None or is_filling or _may_be_changed(p, live)
+
+
+def look_up_superseded(p: PositionState, at: float) -> None:
+    """Have each stop beside the one that counts looked up, if an update of it may have been missed.
+
+    A person may have tightened it, and then it is not cancelled.
+    """
+    for order in tuple(p.orders.values()):
+        is_beside = order.is_superseded or (p.live is not None and order.id != p.live.id)
+        if order.purpose == "stop" and order.state is LIVE and is_beside and _may_be_changed(p, order):
+            p.put(replace(order, find_at=min(order.find_at, at)))
 
 
 def _may_be_changed(p: PositionState, order: Order) -> bool:

@@ -31,6 +31,7 @@ from trailing.core.model import refuse
 from trailing.core.orders import CANCELLING, INTENDED
 from trailing.core.requests import ClosePosition
 from trailing.core.shown import is_as_planned
+from trailing.core.superseded import look_up_superseded
 from trailing.errors import ExchangeError, UsageError
 from trailing.events import PlanChanged
 
@@ -52,6 +53,7 @@ def on_check_wanted(p: PositionState, wanted: CheckWanted, at: float) -> None:
     p.is_awaited |= wanted.successor is not None
     p.missed_until = p.check_from
     look_up(p, at)
+    look_up_superseded(p, at)
 
 
 def on_retry_now(p: PositionState, _: RetryNow, at: float) -> None:

@@ -122,7 +122,9 @@ class EntryWave:
             return  # the claim fails, and says why
         for side in sides:
             if (entry.symbol, side) in supervision.given_up.listed:
-                raise _Claimed(f"{entry.symbol}: its {side} position was given up; adopt it, or release it if it is closed")
+                raise _Claimed(
+                    f"{entry.symbol}: its {side} position was given up; adopt it, or release it if it is closed"
+                )
         snapshot = supervision.reader.snapshot
         if snapshot is not None and any((entry.symbol, side) in snapshot.reports for side in sides):
             snapshot = await supervision.reader.read()  # the position may have ended since
