@@ -30,7 +30,7 @@ from trailing.core.next_request import NEVER
 from trailing.core.requests import CancelStop, ClosePosition, FindOrder, PlaceStop
 from trailing.core.rules import Callback
 from trailing.core.states import State
-from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, StopRejected, UsageError
+from trailing.errors import ExchangeUnreachable, NothingToReduce, OutcomeUnknown, RateLimited, StopRejected, UsageError
 from trailing.events import OpeningFailed, PositionReleased
 
 # Closing.
@@ -104,6 +104,21 @@ def test_a_release_replaces_a_close_by_software_that_is_not_under_way() -> None:
     assert isinstance(driver.wants(), ClosePosition)
     driver.step(ReleaseWanted(cancel_stop=False))
     assert driver.state.goal == Release(cancel_stop=False)
+
+
+def test_a_release_replaces_an_owners_close_that_was_refused() -> None:
+    for is_early in (True, False):
+        driver = waiting()
+        driver.step(CloseWanted("on purpose"))
+        driver.begins()
+        if is_early:
+            driver.step(ReleaseWanted(cancel_stop=False))
+        driver.answers(error=NothingToReduce("a take-profit covers it"))
+        if not is_early:
+            driver.step(ReleaseWanted(cancel_stop=False))
+        assert driver.state.goal == Release(cancel_stop=False)
+        driver.shows(*driver.live.values(), a_report(), at=1.0)
+        assert driver.state.ended
 
 
 def test_a_release_that_waits_for_a_close_by_software_is_stored() -> None:

@@ -305,8 +305,9 @@ def _close_failed(p: PositionState, request: ClosePosition, order: Order | None,
         p.want_snapshot(order.sent_at + p.timing.request_validity)
         return
     p.change(order, "refused", at)
-    is_released = isinstance(p.goal, Close) and isinstance(p.goal.otherwise, Release)
-    if is_released or not isinstance(error, NothingToReduce):
+    if isinstance(p.goal, Close) and isinstance(p.goal.otherwise, Release):
+        p.goal = p.goal.otherwise
+    elif not isinstance(error, NothingToReduce):
         endings.revoke_close(p)
 
 

@@ -8,7 +8,8 @@ A `Close` is the exception. A revocable one is revoked, so that its `otherwise` 
 -   when the plan is replaced, or the position is released, while no request is under way;
 -   when it was decided because no stop could be placed, and a stop is live.
 
-`otherwise` replaces any `Close` when a position that was closed is open again.
+`otherwise` replaces any `Close` when a position that was closed is open again, and when the exchange has refused the
+close and the position is released.
 """
 
 from __future__ import annotations

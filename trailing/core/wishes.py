@@ -72,15 +72,17 @@ def on_close_wanted(p: PositionState, wanted: CloseWanted, at: float) -> None:
 def on_release_wanted(p: PositionState, wanted: ReleaseWanted, at: float) -> None:
     """Release the position to its owner.
 
-    A close goes on, but for one by software that is not under way. If it is refused, or the position is open again
-    afterwards, the position is released. A release that cancels the stop counts more than one that keeps it.
+    A close goes on, but for one by software, or one that was refused, that is not under way. If it is refused, or the
+    position is open again afterwards, the position is released. A release that cancels the stop counts more than one
+    that keeps it.
     """
     release, goal = Release(wanted.cancel_stop), p.goal
     if isinstance(goal, Close):
         if not (isinstance(goal.otherwise, Release) and goal.otherwise.cancel_stop):
             p.goal = replace(goal, otherwise=release)
-        if not (isinstance(p.request, ClosePosition) or p.exit_sent):
-            revoke_close(p)
+        is_under_way = isinstance(p.request, ClosePosition) or p.exit_sent
+        if not is_under_way and (goal.is_revocable or "close" in p.back_offs):
+            p.goal = p.goal.otherwise
     elif isinstance(goal, Release) and release.cancel_stop:
         p.goal = release
     else:

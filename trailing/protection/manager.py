@@ -132,7 +132,7 @@ class Manager(AdoptionMethods, EntryMethods):
         return tuple(results[index] for index in sorted(results))
 
     async def release(self, symbol: str, side: Side, *, cancel_stop: bool) -> None:
-        """Stop protecting a position.
+        """Stop protecting a position. A close that the exchange has refused is not tried again.
 
         Args:
             cancel_stop: whether its stop is cancelled. Otherwise the stop stays live, and the manager no longer moves it.
