@@ -13,7 +13,7 @@ from trailing.core import endings, entering, shown
 from trailing.core.endings import count_closed, note_all_filled, note_cut_short, refuse_entry, take_off, tell_backfilled
 from trailing.core.entry_checks import check_entry, check_side
 from trailing.core.gaps import BAR, READ_AGAIN
-from trailing.core.goals import Close, Release
+from trailing.core.goals import Close
 from trailing.core.inputs import Answered, Backfill, Begun, Sent
 from trailing.core.model import Fill, StopOrder, Tick
 from trailing.core.orders import INTENDED, LIVE, Order
@@ -305,10 +305,7 @@ def _close_failed(p: PositionState, request: ClosePosition, order: Order | None,
         p.want_snapshot(order.sent_at + p.timing.request_validity)
         return
     p.change(order, "refused", at)
-    if isinstance(p.goal, Close) and isinstance(p.goal.otherwise, Release):
-        p.goal = p.goal.otherwise
-    elif not isinstance(error, NothingToReduce):
-        endings.revoke_close(p)
+    endings.note_close_failed(p, error)
 
 
 # The exchange's own trailing order.

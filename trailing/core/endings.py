@@ -14,7 +14,7 @@ from trailing.core.account import PositionReport
 from trailing.core.goals import Close, End, Protect, Release
 from trailing.core.model import Candle, Fill
 from trailing.core.retries import TOLD_AFTER
-from trailing.errors import ExchangeError
+from trailing.errors import ExchangeError, NothingToReduce
 from trailing.events import EntryEnded, EntryFilled, OpeningFailed, PeaksRead, PositionClosed, PositionReleased
 
 if TYPE_CHECKING:
@@ -48,6 +48,18 @@ def revoke_close(p: PositionState) -> None:
     """Take back a close that software has decided on. Another goal stays as it is."""
     if isinstance(p.goal, Close) and p.goal.is_revocable:
         p.goal = p.goal.otherwise
+
+
+def note_close_failed(p: PositionState, error: Exception) -> None:
+    """Take back a close that was certainly not executed, if software has decided on it or the position is to be released.
+
+    A close by software is kept where nothing could be reduced, because the position may be flat.
+    """
+    goal = p.goal
+    if isinstance(goal, Close) and isinstance(goal.otherwise, Release):
+        p.goal = goal.otherwise
+    elif not isinstance(error, NothingToReduce):
+        revoke_close(p)
 
 
 def owes_stop(p: PositionState) -> bool:

@@ -78,11 +78,11 @@ def on_release_wanted(p: PositionState, wanted: ReleaseWanted, at: float) -> Non
     """
     release, goal = Release(wanted.cancel_stop), p.goal
     if isinstance(goal, Close):
-        if not (isinstance(goal.otherwise, Release) and goal.otherwise.cancel_stop):
-            p.goal = replace(goal, otherwise=release)
+        keeps_earlier = isinstance(goal.otherwise, Release) and goal.otherwise.cancel_stop
+        waiting = goal if keeps_earlier else replace(goal, otherwise=release)
         is_under_way = isinstance(p.request, ClosePosition) or p.exit_sent
-        if not is_under_way and (goal.is_revocable or "close" in p.back_offs):
-            p.goal = p.goal.otherwise
+        is_over = not is_under_way and (goal.is_revocable or "close" in p.back_offs)
+        p.goal = waiting.otherwise if is_over else waiting
     elif isinstance(goal, Release) and release.cancel_stop:
         p.goal = release
     else:
