@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+from each_step import cancel_steps, in_thirds_but
 from histories import History
-from worlds import BTC, PLAN, World, a_position, open_listened, open_world, slow_but, some_positions
+from worlds import BTC, PLAN, World, a_position, open_listened, open_world, some_positions
 
 from trailing import Callback, Percent
 from trailing.errors import StoreError
-from trailing.testing import At, Fails, Hangs, Refuses, ReplyLost, Slow, cancel_everywhere
+from trailing.testing import At, Fails, Hangs, Refuses, ReplyLost, Slow
 from trailing.testing.faults import Operation
 
 D = Decimal
@@ -36,7 +37,7 @@ def world_with(fault: str, *, with_manager: bool, **options: Any) -> AbstractAsy
     return open_world(latency=1.0, with_manager=with_manager, **FAULTS[fault], **options)
 
 
-@pytest.mark.parametrize("fault", slow_but("lost-reply", FAULTS))
+@pytest.mark.parametrize("fault", in_thirds_but("lost-reply", FAULTS))
 @pytest.mark.parametrize("count", [1, 3])
 async def test_opening_cancelled_anywhere_leaves_nothing_behind_while_the_manager_lives_on(
     fault: str, count: int, autojump_clock: trio.testing.MockClock
@@ -58,10 +59,10 @@ async def test_opening_cancelled_anywhere_leaves_nothing_behind_while_the_manage
         if not cancelled:
             assert len(world.running.stops()) == count
 
-    assert await cancel_everywhere(world, act, check) > 10
+    assert await cancel_steps(fault, world, act, check) > 10
 
 
-@pytest.mark.parametrize("fault", slow_but("lost-reply", FAULTS))
+@pytest.mark.parametrize("fault", in_thirds_but("lost-reply", FAULTS))
 @pytest.mark.parametrize("count", [1, 3])
 async def test_opening_cancelled_anywhere_with_the_manager_leaves_nothing_behind(
     fault: str, count: int, autojump_clock: trio.testing.MockClock
@@ -82,7 +83,7 @@ async def test_opening_cancelled_anywhere_with_the_manager_leaves_nothing_behind
         await trio.sleep(SETTLED)
         await world.check(*positions)
 
-    assert await cancel_everywhere(world, act, check) > 10
+    assert await cancel_steps(fault, world, act, check) > 10
 
 
 MOVES: dict[str, dict[str, Any]] = {
@@ -106,7 +107,7 @@ def faults_of(fault: str, operation: Operation, call: int, commit: int) -> dict[
     return faults[fault]
 
 
-@pytest.mark.parametrize("fault", slow_but("lost-reply", MOVE_FAULTS))
+@pytest.mark.parametrize("fault", in_thirds_but("lost-reply", MOVE_FAULTS))
 @pytest.mark.parametrize("kind", MOVES)
 async def test_move_cancelled_anywhere_leaves_nothing_behind(
     fault: str, kind: str, autojump_clock: trio.testing.MockClock
@@ -143,7 +144,7 @@ async def test_move_cancelled_anywhere_leaves_nothing_behind(
             assert (await world.load()).intents == ()
         history.check()
 
-    assert await cancel_everywhere(world, act, check) > 10
+    assert await cancel_steps(fault, world, act, check) > 10
 
 
 # The exchange's own trailing order.
@@ -164,7 +165,7 @@ async def end_native_work(world: World) -> None:
             await trio.sleep(5)
 
 
-@pytest.mark.parametrize("fault", slow_but("lost-reply", MOVE_FAULTS))
+@pytest.mark.parametrize("fault", in_thirds_but("lost-reply", MOVE_FAULTS))
 @pytest.mark.parametrize("kind", NATIVE_MOVES)
 async def test_a_trailing_order_that_begins_or_ends_cancelled_anywhere_leaves_nothing_behind(
     fault: str, kind: str, autojump_clock: trio.testing.MockClock
@@ -208,4 +209,4 @@ async def test_a_trailing_order_that_begins_or_ends_cancelled_anywhere_leaves_no
             assert (await world.load()).intents == ()
         history.check()
 
-    assert await cancel_everywhere(world, act, check) > 10
+    assert await cancel_steps(fault, world, act, check) > 10

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import trio
+from each_step import cancel_steps, in_thirds_but
 from histories import History, broken_bounds
-from worlds import BTC, World, a_position, open_listened, open_world, slow_but
+from worlds import BTC, World, a_position, open_listened, open_world
 
 from trailing.errors import StoreError
 from trailing.testing import At, Fails, Hangs, Refuses, ReplyLost, Unreachable, cancel_everywhere
@@ -87,7 +88,7 @@ async def cancel_with_the_manager(fault: str, act: Act, **settings: Any) -> None
     def protected() -> Any:
         return open_protected(fault, with_manager=False, **settings)
 
-    assert await cancel_everywhere(protected, act_with_manager, check) > 10
+    assert await cancel_steps(fault, protected, act_with_manager, check) > 10
 
 
 async def close(world: World) -> None:
@@ -102,7 +103,7 @@ async def cross(world: World) -> None:
     await world.running.wait_closed()
 
 
-@pytest.mark.parametrize("fault", slow_but("lost-reply", FAULTS))
+@pytest.mark.parametrize("fault", in_thirds_but("lost-reply", FAULTS))
 async def test_a_close_that_is_cancelled_anywhere_is_carried_on_by_the_manager(
     fault: str, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -114,17 +115,17 @@ async def test_a_close_that_is_cancelled_anywhere_is_carried_on_by_the_manager(
     def protected() -> Any:
         return open_protected(fault, with_manager=True)
 
-    assert await cancel_everywhere(protected, lambda worlds: close(worlds[0]), check) > 5
+    assert await cancel_steps(fault, protected, lambda worlds: close(worlds[0]), check) > 5
 
 
-@pytest.mark.parametrize("fault", slow_but("lost-reply", FAULTS))
+@pytest.mark.parametrize("fault", in_thirds_but("lost-reply", FAULTS))
 async def test_a_close_that_is_cancelled_anywhere_with_the_manager_leaves_nothing_half_done(
     fault: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     await cancel_with_the_manager(fault, close)
 
 
-@pytest.mark.parametrize("fault", slow_but("lost-reply", FAULTS))
+@pytest.mark.parametrize("fault", in_thirds_but("lost-reply", FAULTS))
 async def test_an_exit_by_software_that_is_cancelled_anywhere_leaves_nothing_half_done(
     fault: str, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -132,7 +133,7 @@ async def test_an_exit_by_software_that_is_cancelled_anywhere_leaves_nothing_hal
     await cancel_with_the_manager(fault, cross, partial_fills=lambda order, tick: D(0))
 
 
-@pytest.mark.parametrize("fault", slow_but("lost-reply", FAULTS))
+@pytest.mark.parametrize("fault", in_thirds_but("lost-reply", FAULTS))
 async def test_an_exit_in_place_of_the_first_stop_that_is_cancelled_anywhere_leaves_nothing_half_done(
     fault: str, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -162,7 +163,7 @@ async def test_an_exit_in_place_of_the_first_stop_that_is_cancelled_anywhere_lea
             assert cancelled
             assert world.running.unprotected()[BTC].state == "closed"
 
-    assert await cancel_everywhere(crossed, act, check) > 5
+    assert await cancel_steps(fault, crossed, act, check) > 5
 
 
 @pytest.mark.parametrize("cancel_stop", [True, False], ids=["with-its-stop", "keeping-its-stop"])

@@ -13,15 +13,16 @@ import msgspec
 import pytest
 import trio
 import trio.testing
+from each_step import cancel_steps, in_thirds_but
 from simulation.laboratory import Scenario
 from simulation.laboratory.fault_schedule import FaultSchedule
 from simulation.laboratory.process import KillableExchange, KillableStore, Process
-from worlds import PLAN, START, World, a_position, open_listened, open_world, slow_but
+from worlds import PLAN, START, World, a_position, open_listened, open_world
 
 import trailing
 from trailing.exchanges.port import StopRequest
 from trailing.stores.port import AddIntent, Intent
-from trailing.testing import At, ReplyLost, Slow, Unreachable, cancel_everywhere
+from trailing.testing import At, ReplyLost, Slow, Unreachable
 
 SETTLED = 150.0  # seconds: two readings of the account, the validity of a request, and some tries
 
@@ -90,7 +91,7 @@ async def check_settled(world: World) -> None:
         await world.check(*STORED, a_position(LEFTOVER))
 
 
-@pytest.mark.parametrize("fault", slow_but("lost-reply", FAULTS))
+@pytest.mark.parametrize("fault", in_thirds_but("lost-reply", FAULTS))
 async def test_a_recovery_cancelled_anywhere_leaves_what_stands_standing_and_the_next_one_ends_it(
     fault: str, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -115,7 +116,7 @@ async def test_a_recovery_cancelled_anywhere_leaves_what_stands_standing_and_the
         assert sum(order.symbol == STANDS.symbol for order in await world.live()) == 2
         await check_settled(world)
 
-    assert await cancel_everywhere(world, act, check) > 10
+    assert await cancel_steps(fault, world, act, check) > 10
 
 
 async def test_a_recovery_whose_process_dies_at_any_step_is_ended_by_the_next_one(

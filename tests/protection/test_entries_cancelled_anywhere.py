@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+from each_step import cancel_steps, in_thirds
 from inspection import Key
 from worlds import PLAN, START, World, open_listened, open_world, slow_but
 
@@ -115,15 +116,15 @@ async def working(world: World, symbol: str) -> list[str]:
 def cases(*fast: str) -> list[Any]:
     """Every fault, attachment and wave. A few are fast, a third of the others is slow, and the rest repeats them."""
 
-    def marked(fault: int, attached: int, wave: int) -> Any:
+    def marked(fault: int, attached: int, wave: int) -> Iterable[Any]:
         case = "/".join((list(FAULTS)[fault], ATTACHED[attached], list(WAVES)[wave]))
         if case in fast:
-            return case
+            return [case]
         # Each fault meets each attachment, and each wave, once among the slow ones.
         is_enough = (fault + attached + wave) % 3 == 0
-        return pytest.param(case, marks=pytest.mark.slow if is_enough else pytest.mark.repeats)
+        return in_thirds(case) if is_enough else [pytest.param(case, marks=pytest.mark.repeats)]
 
-    return [marked(*numbers) for numbers in product(range(len(FAULTS)), range(3), range(3))]
+    return [parameter for numbers in product(range(len(FAULTS)), range(3), range(3)) for parameter in marked(*numbers)]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ async def test_a_wave_of_entries_cancelled_anywhere_leaves_nothing_behind(
     def world() -> AbstractAsyncContextManager[World]:
         return a_world(fault, attached, wave, with_manager=True)
 
-    assert await cancel_everywhere(world, act, after) > 10
+    assert await cancel_steps(case, world, act, after) > 10
 
 
 @pytest.mark.parametrize("case", cases("lost-cancellation/own/limit", "hang/none/market", "no-fault/bridge/three"))
@@ -169,7 +170,7 @@ async def test_a_manager_cancelled_anywhere_while_it_enters_leaves_nothing_that_
     def world() -> AbstractAsyncContextManager[World]:
         return a_world(fault, attached, wave, with_manager=False)
 
-    assert await cancel_everywhere(world, act, after) > 10
+    assert await cancel_steps(case, world, act, after) > 10
 
 
 @pytest.mark.parametrize("attached", slow_but("none", ATTACHED))
