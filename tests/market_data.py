@@ -16,6 +16,7 @@ full = pytest.param(
     marks=pytest.mark.skipif(not FULL.is_dir(), reason="the full price files are not beside the repository"),
 )
 slow_full = pytest.param(*full.values, id=full.id, marks=[*full.marks, pytest.mark.slow])
+repeated_full = pytest.param(*full.values, id=full.id, marks=[*full.marks, pytest.mark.repeats])
 
 on_real_prices = pytest.mark.parametrize("prices", [extracts, full])
 """Run a test on the folder of extracts, and on that of the full files."""

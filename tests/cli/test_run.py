@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from market_data import EXTRACTS, extracts, on_real_prices, slow_full
+from market_data import EXTRACTS, extracts, on_real_prices, repeated_full, slow_full
 
 Run = Callable[..., Any]
 
@@ -357,8 +357,9 @@ def test_every_exit_over_candles_is_at_its_stop_or_at_the_open_of_a_candle_that_
     [
         pytest.param(*extracts.values, None, 3, 10, id="extracts"),
         pytest.param(*extracts.values, LOOSE_PLAN, 2, 0, id="extracts, loose plan"),
-        pytest.param(*slow_full.values, None, 20, 10, id="full files", marks=slow_full.marks),
-        pytest.param(*slow_full.values, LOOSE_PLAN, 3, 10, id="full files, loose plan", marks=slow_full.marks),
+        pytest.param(*slow_full.values, None, 3, 10, id="full files", marks=slow_full.marks),
+        pytest.param(*repeated_full.values, None, 20, 10, id="full files, 20 times", marks=repeated_full.marks),
+        pytest.param(*slow_full.values, LOOSE_PLAN, 2, 10, id="full files, loose plan", marks=slow_full.marks),
     ],
 )
 def test_a_wave_over_ten_real_pairs_gives_the_same_bytes_each_time_and_a_report_that_adds_up(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from market_data import extracts, slow_full
+from market_data import extracts, repeated_full, slow_full
 from markets import BEGIN
 
 from trailing import Breakeven, Callback, Chandelier, Market, Percent, Rule, Steps, TrailPlan
@@ -39,6 +39,8 @@ BARS = (
     ),
     "zec-btc",
 )
+LANDING = ("nxt-btc", "xrp-usdt-usdt")
+"""The full files that are walked before a landing: of a market in few ticks, and of one with another quote."""
 ENTRIES = (AlwaysIn(sides=("long", "short")), Every(seconds=3600.0, sides=("long", "short")))
 
 
@@ -89,8 +91,14 @@ def assert_same_trades(prices: Any, tick: Decimal, plans: Sequence[TrailPlan], *
     return number
 
 
-@pytest.mark.parametrize("folder", [extracts, slow_full])
-@pytest.mark.parametrize("name", BARS)
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        pytest.param(*folder.values, name, marks=folder.marks, id=f"{name}-{folder.id}")
+        for name in BARS
+        for folder in (extracts, slow_full if name in LANDING else repeated_full)
+    ],
+)
 def test_every_trade_on_real_bars_is_that_of_the_core(folder: Path, name: str) -> None:
     prices = read_prices(folder / f"{name}-5m.csv")
     draw = random.Random(name)
