@@ -111,10 +111,10 @@ def test_fm59_a_run_whose_postgres_does_not_answer_ends_with_one_line_and_code_2
 
 
 def cases() -> Iterator[Any]:
-    """SIGTERM for each command; SIGINT for the two that once hung, and in the slow tests for the others too."""
+    """SIGTERM for each command; SIGINT for the two that once hung, and before a release for the others too."""
     for command in WAITING_FOR_A_SERVER:
         yield pytest.param(command, signal.SIGTERM, id=f"{command} SIGTERM")
-        marks = () if command in ("run", "doctor") else pytest.mark.slow
+        marks = () if command in ("run", "doctor") else pytest.mark.repeats
         yield pytest.param(command, signal.SIGINT, id=f"{command} SIGINT", marks=marks)
 
 

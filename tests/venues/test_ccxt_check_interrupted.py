@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ from trailing.cli.signals import Interruption
 
 FOLDER = Path(__file__).parent
 LATE_SECONDS = 0.6
-ONE_BEFORE_LANDING = [VENUES[0], *(pytest.param(venue, marks=pytest.mark.repeats) for venue in VENUES[1:])]
-"""The check is the same code on every venue. `nox -s simulate` interrupts it at each request on the others, too."""
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+BEFORE_LANDING = {(VENUES[0], signal.SIGINT, 20), (VENUES[0], signal.SIGTERM, 40), (VENUES[0], signal.SIGINT, 60)}
+"""The check is the same code on every venue, and for each signal. `nox -s simulate` sends each signal at each step on all."""
 
 
 class Checked:
@@ -125,15 +126,25 @@ async def test_a_check_that_is_interrupted_at_some_of_its_requests_leaves_nothin
 
 
 @pytest.mark.slow
+async def test_a_check_that_is_interrupted_at_any_of_its_requests_leaves_nothing_whether_the_reply_comes_or_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The reply comes to each odd request, and that of each even one is lost."""
+    hurry(monkeypatch, VENUES[0])
+    count = len(await requests_of(VENUES[0]))
+    assert count > 50
+    await interrupt_each(VENUES[0], range(1, count + 1, 2))
+    await interrupt_each(VENUES[0], range(2, count + 1, 2), lost)
+
+
+@pytest.mark.repeats
 @pytest.mark.parametrize("fault", [None, lost], ids=["the reply comes", "the reply is lost"])
-@pytest.mark.parametrize("venue", ONE_BEFORE_LANDING)
+@pytest.mark.parametrize("venue", VENUES)
 async def test_a_check_that_is_interrupted_at_any_of_its_requests_leaves_nothing(
     venue: str, fault: Callable[[str], Fault] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hurry(monkeypatch, venue)
-    count = len(await requests_of(venue))
-    assert count > 50
-    await interrupt_each(venue, range(1, count + 1), fault)
+    await interrupt_each(venue, range(1, len(await requests_of(venue)) + 1), fault)
 
 
 @pytest.mark.parametrize("venue", VENUES)
@@ -158,10 +169,13 @@ async def test_a_check_that_is_cancelled_from_outside_leaves_nothing(
     assert (checked.result, checked.left, checked.named) == (None, UNTOUCHED, [])
 
 
-@pytest.mark.parametrize("number", [20, 40, 60])
-@pytest.mark.parametrize("by", SIGNALS)
-@pytest.mark.parametrize("venue", ONE_BEFORE_LANDING)
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("venue", "by", "number"),
+    [
+        pytest.param(*case, marks=pytest.mark.slow if case in BEFORE_LANDING else pytest.mark.repeats)
+        for case in product(VENUES, SIGNALS, (20, 40, 60))
+    ],
+)
 def test_a_signal_to_a_real_process_ends_it_with_nothing_left(
     venue: str, by: signal.Signals, number: int, tmp_path: Path
 ) -> None:
