@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal as D
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 import msgspec
@@ -167,11 +167,22 @@ async def test_fm62_no_reply_of_any_kind_gives_another_error_or_a_wrong_result(
         assert len(NONSENSE) >= 40
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("operation", ["markets", "time", "mode", "positions", "permissions", "account"])
+OPENING = ("markets", "time", "mode", "positions", "permissions", "account")
+"""What is read while an exchange opens."""
+
+
+@pytest.mark.parametrize(
+    "every",
+    [
+        pytest.param(len(VENUES), id="a third", marks=pytest.mark.slow),
+        pytest.param(1, id="all", marks=pytest.mark.repeats),
+    ],
+)
+@pytest.mark.parametrize("operation", OPENING)
 async def test_fm62_no_reply_of_any_kind_while_an_exchange_opens_gives_another_error(
-    venue: str, operation: str, monkeypatch: pytest.MonkeyPatch
+    venue: str, operation: str, every: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Before a landing each operation gets each kind of nonsense on one of the venues, and each venue gets each kind."""
     monkeypatch.setattr("venue_limits.Window.take", lambda *_: True)
     wrong: dict[str, str] = {}
     async with open_server(venue) as server:
@@ -179,7 +190,8 @@ async def test_fm62_no_reply_of_any_kind_while_an_exchange_opens_gives_another_e
         handle = type(face).handle
         garbled: list[str] = []
 
-        for kind, garble in NONSENSE.items():
+        first = (VENUES.index(venue) + OPENING.index(operation)) % every
+        for kind, garble in islice(NONSENSE.items(), first, None, every):
 
             def handle_and_garble(request: Request, garble: Garble = garble, kind: str = kind) -> Reply | RawReply:
                 reply = handle(face, request)
