@@ -16,7 +16,7 @@ from simulation.laboratory.settled import SETTLES_WITHIN, wait_settled
 from simulation.planted import HARSH_PLANTED, OF_TRAILING_ORDERS, PLANTED
 
 BLOCK = 20
-SEEDS = 100
+SEEDS = 40
 """`nox -s simulate` runs many more."""
 
 
