@@ -181,12 +181,16 @@ def test_a_file_that_cannot_be_written_is_one_line(swept: Run, tmp_path: Path) -
 LONG = ("--always-in", "--symbol", "AAA/BTC:BTC", "--callback", "0.01%:10%:0.01%", "--initial-stop", "1%:10%:0.1%")
 
 
+IN_SHORT_PIECES = "import sys; from trailing.sweep import pieces; pieces.STEPS = 1_000_000; from trailing.cli import main; sys.exit(main())"
+"""The command with pieces of a tenth of a second, because a sweep ends after those under way."""
+
+
 @pytest.fixture
 def long_sweep(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A sweep of a minute in two processes, once both have started."""
+    """A sweep of minutes in two processes, once both have started."""
     bars = (f"{START + bar * 60_000},100,{101 + bar % 7},99,100" for bar in range(100_000))
     (tmp_path / "aaa-btc-1m.csv").write_text("\n".join(("timestamp_ms,open,high,low,close", *bars)))
-    command = [sys.executable, "-m", "trailing", "sweep", "--prices", str(tmp_path), *LONG, "--jobs", "2"]
+    command = [sys.executable, "-c", IN_SHORT_PIECES, "sweep", "--prices", str(tmp_path), *LONG, "--jobs", "2"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         wait_until(lambda: len(workers_of(process.pid)) == 2 or process.poll() is not None)
