@@ -74,6 +74,8 @@ PROCESSORS = os.cpu_count() or 1
 ONE_BY_ONE = ("--dist", "load", "--maxschedchunk", "1")
 # Many tests wait for sockets and servers, so that several processes share a processor.
 IN_PARALLEL = ("--numprocesses", str(max(6, 2 * PROCESSORS)), *ONE_BY_ONE)
+# Each process spends ten seconds on the oldest Python before its first test. The docs and the distributions are built beside it.
+BESIDE_OTHERS = ("--numprocesses", str(2 * PROCESSORS), *ONE_BY_ONE)
 # These repeat a scenario at each of its steps, or for many symbols.
 EACH_STEP = {
     "tests/protection/test_cancelled_anywhere.py",
@@ -256,7 +258,7 @@ def oldest(session: nox.Session) -> None:
         session.run("pytest", *IN_PARALLEL, *FAST, *session.posargs)
         return
     compile_once(session)
-    session.run("pytest", *IN_PARALLEL, *FAST, "--few-cases", *(f"--ignore={path}" for path in NEWEST_ALONE))
+    session.run("pytest", *BESIDE_OTHERS, *FAST, "--few-cases", *(f"--ignore={path}" for path in NEWEST_ALONE))
 
 
 @nox.session(python=NEWEST, tags=["ci"], allow_parallel=True)
