@@ -172,17 +172,19 @@ OPENING = ("markets", "time", "mode", "positions", "permissions", "account")
 
 
 @pytest.mark.parametrize(
-    "every",
+    ("operation", "every"),
     [
-        pytest.param(len(VENUES), id="a third", marks=pytest.mark.slow),
-        pytest.param(1, id="all", marks=pytest.mark.repeats),
+        *(pytest.param(each, 1, id=each, marks=pytest.mark.slow) for each in OPENING[:2]),
+        *(pytest.param(each, len(VENUES), id=f"{each}, a third", marks=pytest.mark.slow) for each in OPENING[2:]),
+        *(pytest.param(each, 1, id=each, marks=pytest.mark.repeats) for each in OPENING[2:]),
     ],
 )
-@pytest.mark.parametrize("operation", OPENING)
 async def test_fm62_no_reply_of_any_kind_while_an_exchange_opens_gives_another_error(
     venue: str, operation: str, every: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before a landing each operation gets each kind of nonsense on one of the venues, and each venue gets each kind."""
+    """Before a landing the markets and the time get each kind of nonsense on each venue. Each operation of the account gets each
+    kind on one of the venues, and each venue gets each kind.
+    """
     monkeypatch.setattr("venue_limits.Window.take", lambda *_: True)
     wrong: dict[str, str] = {}
     async with open_server(venue) as server:
