@@ -208,7 +208,14 @@ def wait_until(is_true: Callable[[], bool], seconds: float = 60.0) -> None:
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    return [child for child in psutil.Process(pid).children() if "--multiprocessing-fork" in child.cmdline()]
+    return [child for child in psutil.Process(pid).children() if is_worker(child)]
+
+
+def is_worker(process: psutil.Process) -> bool:
+    try:
+        return "--multiprocessing-fork" in process.cmdline()
+    except psutil.NoSuchProcess:  # an import has run a command, which has just ended
+        return False
 
 
 @pytest.mark.slow  # each process imports numba
