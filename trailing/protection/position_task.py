@@ -118,16 +118,13 @@ class PositionTask:
     def _take_with_candles(self, candles: CandleBuilder, tick: Tick) -> None:
         """Take a price for a rule that looks at candles, which are built of the prices that count."""
         ratchet = self.state.ratchet
-        self._close_candle(candles, tick.at)
+        candle = candles.advance(self._owner.records.clock.utc_at(tick.at))
+        if candle is not None:
+            self.step(CandleClosed(candle))
         if not ratchet.take_if_quiet(tick):
             self._take_price(tick)
         if ratchet.suspect is None:
             candles.add(tick.price)
-
-    def _close_candle(self, candles: CandleBuilder, at: float) -> None:
-        candle = candles.advance(self._owner.records.clock.utc_at(at))
-        if candle is not None:
-            self.step(CandleClosed(candle))
 
     def step(self, what: Input) -> None:
         """Take an input and do all that follows from it, without waiting.
@@ -329,6 +326,5 @@ class PositionTask:
         finally:
             self._abandonable = None
             self.step(Answered(result, error, random.uniform(0.5, 1.0)))
-            if self.candles is not None and isinstance(result, Tick):  # the exchange's own price counts
-                self._close_candle(self.candles, owner.now())
-                self.candles.add(result.price)
+            if self.candles is not None and isinstance(result, Tick):
+                self.candles.add(result.price)  # the exchange's own price counts, at the time of the tick that it confirms
