@@ -277,7 +277,7 @@ class Driver:
             case FindOrder():
                 return self.live.get(request.id)
             case ReadPrice():
-                return a_tick(self.price, self.at)
+                return a_tick(self.price, self.at, self.state.plan.trigger)
             case ClosePosition():
                 assert name is not None
                 return Fill(SYMBOL, side, request.quantity, self.price, f"exchange-{name}", name, self.at)

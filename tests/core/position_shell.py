@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any, Final
 
 from hypothesis.stateful import RuleBasedStateMachine
+from msgspec.structs import replace
 from venue_model import SYMBOL, Flaw, ListFault, Sending, Venue, is_looser
 
 from trailing.core.evidence import Timing
@@ -155,6 +156,8 @@ class PositionShell(RuleBasedStateMachine):
     def answer(self, result: Any, error: Exception | None) -> None:
         """Feed an answer back. The same request must not follow at once, whatever it was (13)."""
         request, way, self.way = self.p.request, self.way, None
+        if isinstance(result, Tick):
+            result = replace(result, source=self.p.plan.trigger)
         if way is not None:
             self.note_answer(way, result)
         self.step(Answered(result, error, 1.0))

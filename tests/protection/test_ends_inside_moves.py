@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import trio
-from worlds import BTC, SYMBOL, open_listened, open_world
+from msgspec.structs import replace
+from worlds import BTC, PLAN, SYMBOL, open_listened, open_world
 
 from trailing import Market
 from trailing.testing import At, Unreachable
@@ -116,3 +117,17 @@ async def test_a_release_inside_a_move_tries_a_few_times_to_place_the_stop_that_
         stops, positions = world.paper.actual(SYMBOL)
         assert positions
         assert bool(stops) is is_covered
+
+
+async def test_a_stop_that_a_person_cancels_after_a_refused_take_down_releases_the_position_where_the_plan_says_so(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    plan = replace(PLAN, on_stop_cancelled="release")
+    async with open_world(latency=0.1, two_stops=False, plan=plan) as world:
+        (stop,) = await world.protect()
+        world.inject({At("cancel_stop"): Unreachable()})
+        world.feed("105")
+        await trio.sleep(3)
+        world.paper.cancel_by_hand(stop.client_order_id)
+        await trio.sleep(60)
+        assert not world.paper.actual(SYMBOL)[0]

@@ -10,6 +10,8 @@ import trio
 from worlds import BTC, SYMBOL, a_position
 from wrong_venues import open_wrong_world
 
+from trailing.exchanges.port import PartialList
+
 JUNK = "JUNK/USDT:USDT"
 
 
@@ -42,3 +44,15 @@ async def test_a_position_whose_stop_was_filled_ends_although_the_list_of_positi
         assert Decimal(0) not in world.paper.actual(SYMBOL)[1].values()
         await trio.sleep(1800)
         assert world.inside.claim(*BTC) is None, "its key is still claimed, so that a re-entry would wait for ever"
+
+
+async def test_a_position_that_a_person_closed_ends_although_the_list_of_positions_stays_incomplete(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_wrong_world() as (world, venue):
+        await world.protect()
+        venue.list_positions = lambda true: PartialList(true, ("an entry of another symbol",))
+        world.paper.reduce(*BTC, Decimal("1.5"))
+        await trio.sleep(600)
+        assert world.inside.claimed() == set()
+        assert not world.paper.actual(SYMBOL)[0]

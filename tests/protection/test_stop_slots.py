@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from decimal import Decimal as D
 
+import msgspec
 import pytest
 import trio
 from worlds import PLAN, World, a_position, open_world, some_positions
 
 import trailing
-from trailing import Position, Protected, Refused, TooManyStops
+from trailing import Position, Protected, Refused, StopRejected, TooManyStops
 from trailing.core.stop_slots import FULL_FOR
 from trailing.events import Alarm, MoveFailed, OpeningFailed, StopMoved
 from trailing.exchanges.port import StopRequest
 from trailing.protection.requests import TELL_AGAIN
+from trailing.testing import At, Refuses
 
 FULL = "the account has no slot for another stop"
 
@@ -153,3 +155,39 @@ async def test_the_alarm_comes_again_after_an_hour(autojump_clock: trio.testing.
 
 def test_the_error_is_a_rejection() -> None:
     assert issubclass(trailing.TooManyStops, trailing.StopRejected)
+
+
+NO_ORDERS = Refuses(StopRejected("the symbol takes no orders at the moment"))
+
+
+async def test_a_position_whose_stop_is_refused_inside_its_move_keeps_no_slot_from_a_new_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    moved, closed, new = some_positions(3)
+    async with open_world(latency=0.1, most_stops=2) as world:
+        await world.protect(moved, closed)
+        world.inject({At("place_stop", moved.symbol): NO_ORDERS})
+        world.feed("105", moved.symbol)
+        await trio.sleep(5)
+        assert not world.paper.actual(moved.symbol)[0]
+        await world.running.close(closed.symbol, "long", deadline=30)
+        await world.enter(new)
+        assert isinstance(await world.running.protect(new, deadline=10.0), Protected)
+
+
+async def test_a_position_whose_stop_is_refused_inside_its_move_keeps_no_slot_from_one_that_lost_its_stop(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    plan = msgspec.structs.replace(PLAN, retry_for=60.0, retry_then="close")
+    moved, other = some_positions(2)
+    async with open_world(latency=0.1, most_stops=2, plan=plan) as world:
+        _, stop = await world.protect(moved, other)
+        await world.running.update(moved.symbol, "long", PLAN)  # its stop is tried for 300 s
+        world.inject({At("place_stop", moved.symbol): NO_ORDERS})
+        world.feed("105", moved.symbol)
+        await trio.sleep(5)
+        world.paper.cancel_by_hand(stop.client_order_id)
+        await trio.sleep(120)
+        stops, positions = world.paper.actual(other.symbol)
+        assert positions
+        assert stops

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 from worlds import BTC, PLAN, START, SYMBOL, World, a_position, open_listened, open_world
 
-from trailing import Callback, Chandelier, History, Pacing, Percent, Refused, Rule, TrailPlan, UsageError
+from trailing import Callback, Chandelier, History, Pacing, Percent, Refused, Rule, StopRejected, TrailPlan, UsageError
 from trailing.core.plan import decode_plan
 from trailing.errors import StoreError
 from trailing.events import ExitStarted, PlanChanged, StopMoved
@@ -357,3 +357,21 @@ async def test_what_comes_while_an_update_is_saved_is_saved_too(autojump_clock: 
         assert (await world.record()).quantity == 1
         assert decode_plan((await world.record()).plan) == STILL
         assert claim.is_stored
+
+
+async def test_a_price_of_the_earlier_plans_source_closes_no_position(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world(latency=1.0) as world:
+        (stop,) = await world.protect()
+        world.feed("100", source="mark")
+        world.inject({At("place_stop"): Refuses(StopRejected("not now"))})
+        world.paper.cancel_by_hand(stop.client_order_id)
+        await trio.sleep(1)
+        world.feed("97")
+        with trio.fail_after(10):
+            while not world.calls("price"):
+                await trio.sleep(0.1)
+        await world.running.update(*BTC, msgspec.structs.replace(PLAN, trigger="mark"))
+        for _ in range(20):
+            await trio.sleep(1)
+            world.feed("100", source="mark")
+        assert world.paper.actual(SYMBOL)[1]

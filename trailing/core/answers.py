@@ -225,11 +225,11 @@ def fail(p: PositionState, request: Request, error: Exception, at: float, spread
 
 
 def _find_failed(p: PositionState, request: FindOrder, order: Order | None, error: Exception, at: float) -> None:
-    """Want a snapshot at once if an earlier answer did not show the order.
+    """Want a snapshot at once if an earlier answer did not show the order, or if its outcome is unknown.
 
     The reason is that lists alone decide about an order that can't be looked up.
     """
-    if order is not None and order.absent_since is not None:
+    if order is not None and (order.absent_since is not None or order.is_sent):
         p.again_at = min(p.again_at, at)
 
 
@@ -242,6 +242,8 @@ def _read_failed(*_: object) -> None:
 
 def _price_read(p: PositionState, request: ReadPrice, _: object, result: Tick, at: float) -> None:
     side, ratchet, price = p.position.side, p.ratchet, result.price
+    if result.source != p.plan.trigger:
+        return  # the plan was replaced meanwhile
     if ratchet.take_own_price(price):
         p.alarm("a jump of the price was not confirmed", f"the exchange's own price is {price}")
     ratchet.ask_rules()

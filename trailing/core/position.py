@@ -72,13 +72,12 @@ class PositionState:
         error: the last error of a request, until one succeeds; `refusal`: refusals because nothing can be reduced.
         flat: the evidence for the position being flat.
         check_from: a snapshot is wanted that is requested at this time or later; infinite: none is.
-        missed_until: a snapshot requested at this time or later shows what may have been missed; infinite: nothing was.
+        missed_since, missed_until: since when something may be missed, and from when a snapshot shows it; or infinite.
         again_at: when another snapshot can decide an open question; infinite: there is none.
         checked_at, shown_at, listed_at: when the last snapshot was requested that judged it, told its quantity, lists it.
         policy_from: when `retry_for` begins. Infinite until placing a stop was answered.
         leftovers: our stops in snapshots that have no row, with when they were first shown.
-        ended_orders: the last orders that left the table, by id, `changed_at` being when. A late list may still show
-            one, and a fill of one may come late.
+        ended_orders: the last orders that left the table, by id, with `changed_at` then. A late list or fill may be of one.
         missing_stops: stops that lists and look-ups lost, while no list has shown a stop since; `missing_since`: when
             the last of them was lost.
         is_listing_untrusted: its lists don't show a stop that counts as live, so they prove no absence.
@@ -138,6 +137,7 @@ class PositionState:
     flat: FlatEvidence = field(init=False)
     check_from: float = math.inf
     missed_until: float = math.inf
+    missed_since: float = math.inf
     again_at: float = math.inf
     checked_at: float = -math.inf
     shown_at: float = -math.inf

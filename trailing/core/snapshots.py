@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from trailing.core.account import AccountSnapshot, PositionReport
 from trailing.core.endings import end_flat, refuse_entry, revoke_close
+from trailing.core.entering import look_up_absent
 from trailing.core.entering import note_listed as note_entry_listed
 from trailing.core.entry_checks import check_report, least_stop
 from trailing.core.evidence import (
@@ -57,8 +58,9 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
     is_told = not is_closing and (snapshot.shows_all_positions or key in snapshot.reports)
     if snapshot.asked_at >= p.check_from and is_told:
         p.check_from = math.inf
+        look_up_absent(p, at)
     if snapshot.asked_at >= p.missed_until and is_told and key in snapshot.reports:
-        p.missed_until = math.inf
+        p.missed_until = p.missed_since = math.inf
     listed = {order.client_order_id: order for order in snapshot.ours.get(key, ())}
     report = snapshot.reports.get(key)
     if p.is_lookup_untrusted and snapshot.ours:  # the lists show stops again, if only those of other positions
@@ -73,7 +75,7 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
             p.flat.note_shown()
     elif report is not None:
         _judge_report(p, snapshot, report, listed, at)
-    elif snapshot.shows_all_positions or (p.flat.is_said and not p.quantity):
+    elif snapshot.shows_all_positions or (p.flat.is_said and (not p.quantity or p.flat.is_told_by_update)):
         _judge_flat(p, snapshot, listed)
     if not is_told or not snapshot.shows_all_stops:  # the open questions need another snapshot
         p.again_at = min(p.again_at, max(wanted_at, snapshot.answered_at + CONFIRM_AFTER))

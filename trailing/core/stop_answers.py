@@ -147,7 +147,8 @@ def order_failed(p: PositionState, order: Order, error: Exception, at: float) ->
     known = order.order
     if order.state is CHANGING and known is not None:  # a refused change leaves the figures as they were
         order = replace(order, price=known.price, quantity=known.quantity)
-    after = p.change(order, "refused", at, "opening" if p.unprotected_span is None else p.unprotected_span.cause)
+    cause = "opening" if p.unprotected_span is None else p.unprotected_span.cause
+    after = p.change(order, "refused", at, cause, makes_way=False)
     if after is None or not isinstance(error, StopRejected) or isinstance(error, (WouldTrigger, NothingToReduce)):
         return
     if isinstance(error, NoSuchStop):  # the first evidence of its absence

@@ -326,5 +326,7 @@ class PositionTask:
         finally:
             self._abandonable = None
             self.step(Answered(result, error, random.uniform(0.5, 1.0)))
-            if self.candles is not None and isinstance(result, Tick):
-                self.candles.add(result.price)  # the exchange's own price counts, at the time of the tick that it confirms
+            if self.candles is not None and isinstance(result, Tick) and result.source == state.plan.trigger:
+                self.candles.add(
+                    result.price
+                )  # the exchange's own price counts, at the time of the tick that it confirms

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 import trio
 
+from trailing.core.endings import owes_stop
 from trailing.core.entry_orders import AttachedStop, EntryOrder, EntryRequest
 from trailing.core.inputs import Backfill, Result
 from trailing.core.model import StopOrder
@@ -389,8 +390,8 @@ def _order(p: PositionState, order_id: str | None) -> StopOrder:
 
 
 def _needs_slot(p: PositionState) -> bool:
-    """Return whether a move has cancelled its stop, or is about to, and has not placed the next one."""
-    return not p.ended and (p.taken_down is not None or isinstance(p.request, TakeDownStop))
+    """Return whether a move has cancelled its stop, or is about to, and the next one is still to be placed."""
+    return not p.ended and (owes_stop(p) or isinstance(p.request, TakeDownStop))
 
 
 def _most(p: PositionState) -> str:
