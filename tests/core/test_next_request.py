@@ -59,6 +59,7 @@ from trailing.core.requests import (
     Request,
     TakeDownStop,
 )
+from trailing.core.retries import TOLD_AFTER
 from trailing.core.states import State
 from trailing.errors import (
     ExchangeUnreachable,
@@ -279,10 +280,9 @@ def test_a_stop_beside_the_one_that_counts_is_kept_while_the_end_of_that_one_may
     driver = waiting()
     driver.step(StopFound(a_stop("z", "99")))
     assert isinstance(driver.wants(), CancelStop)
+    driver.live["z"] = a_stop("z", "99")
     driver.step(CheckWanted(), 1.0)
-    assert driver.settles() == [FindOrder("a")]
-    driver.shows(a_stop("z", "99"), a_stop("a"), a_report(), at=1.0)
-    assert isinstance(driver.wants(), CancelStop)
+    assert driver.settles() == [FindOrder("z"), FindOrder("a"), CancelStop("a", SUPERSEDED)]
 
 
 def test_a_superseded_stop_is_looked_up_before_it_is_cancelled_if_updates_of_it_may_have_been_missed() -> None:
@@ -290,9 +290,7 @@ def test_a_superseded_stop_is_looked_up_before_it_is_cancelled_if_updates_of_it_
     driver.step(CheckWanted(), 1.0)
     driver.sees("102", at=2.0)
     driver.live["a"] = a_stop("a", "101.5")  # by a person, meanwhile
-    assert driver.settles() == [ReplaceStop(D("100.98"), D(1), "a"), FindOrder("a")]
-    driver.shows(*driver.live.values(), a_report(), at=3.0)
-    assert driver.settles() == [CancelStop("b", SUPERSEDED)]
+    assert driver.settles() == [ReplaceStop(D("100.98"), D(1), "a"), FindOrder("a"), CancelStop("b", SUPERSEDED)]
     assert driver.stop_price == D("101.5")
 
 
@@ -301,9 +299,32 @@ def test_a_superseded_stop_is_looked_up_if_updates_are_missed_before_it_is_cance
     driver.sees("102", at=2.0)
     driver.does()
     driver.step(CheckWanted(), 3.0)
+    assert driver.settles() == [FindOrder("b"), FindOrder("a"), CancelStop("a", SUPERSEDED)]
+
+
+@pytest.mark.parametrize("market", [AMENDS, ONE_STOP])
+def test_the_live_stop_is_looked_up_before_a_move_changes_it_if_updates_of_it_may_have_been_missed(
+    market: Market,
+) -> None:
+    driver = waiting(market=market)
+    driver.step(CheckWanted(), 1.0)
+    driver.live["a"] = a_stop("a", "101.5")  # by a person, meanwhile
+    driver.sees("102", at=2.0)
     assert driver.settles() == [FindOrder("a")]
-    driver.shows(*driver.live.values(), a_report(), at=4.0)
-    assert driver.settles() == [CancelStop("a", SUPERSEDED)]
+    assert driver.stop_price == D("101.5")
+    driver.sees("104")
+    assert driver.settles()[0] in (AmendStop("a", D("102.96"), D(1)), TakeDownStop("a"))
+
+
+def test_a_move_does_not_wait_for_look_ups_that_fail_again_and_again() -> None:
+    driver = waiting(market=AMENDS)
+    driver.step(CheckWanted(), 1.0)
+    driver.sees("102", at=2.0)
+    for _ in range(TOLD_AFTER):
+        wanted = driver.wants()
+        driver.at = wanted if isinstance(wanted, float) else driver.at
+        assert driver.fails(ExchangeUnreachable("no")) == FindOrder("a")
+    assert driver.wants() == AmendStop("a", D("100.98"), D(1))
 
 
 def test_a_stop_beside_one_that_is_being_filled_is_kept_until_a_snapshot_shows_that_one() -> None:

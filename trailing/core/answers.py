@@ -116,9 +116,10 @@ def on_sent(p: PositionState, sent: Sent, at: float) -> None:
             p.change(order, "sent", at, price=request.price, quantity=request.quantity, sent_at=at)
         case PlaceNative():
             p.change(order, "sent", at, quantity=request.quantity, sent_at=at)
-        case AmendStop():
-            price, quantity = request.price, request.quantity
+        case AmendStop(price=price, quantity=quantity):
             p.change(order, "change sent", at, price=price, quantity=quantity, sent_at=at, is_echoed=False)
+        case FindOrder():
+            p.put(replace(order, find_at=min(order.find_at, at)))
         case CancelStop() | TakeDownStop():
             p.change(order, "cancel sent", at, sent_at=at, makes_way=isinstance(request, TakeDownStop))
         case ClosePosition():
@@ -225,10 +226,7 @@ def fail(p: PositionState, request: Request, error: Exception, at: float, spread
 
 
 def _find_failed(p: PositionState, request: FindOrder, order: Order | None, error: Exception, at: float) -> None:
-    """Want a snapshot at once if an earlier answer did not show the order, or if its outcome is unknown.
-
-    The reason is that lists alone decide about an order that can't be looked up.
-    """
+    """Want a snapshot at once for an order of unknown outcome, or that an earlier answer did not show. Lists decide then."""
     if order is not None and (order.absent_since is not None or order.is_sent):
         p.again_at = min(p.again_at, at)
 

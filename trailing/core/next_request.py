@@ -36,7 +36,7 @@ from trailing.core.requests import (
 )
 from trailing.core.stop_prices import pacing_wait, reachable_target, standing
 from trailing.core.stop_slots import takes_second_stop
-from trailing.core.superseded import cancel_superseded
+from trailing.core.superseded import awaits_look_up, cancel_superseded, may_be_changed
 from trailing.core.unread_fills import wanted_read
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def move(p: PositionState, at: float) -> Wanted:
     if not isinstance(p.goal, Protect) or live is None or p.has_unknown or _may_be_another(p):
         return None
     coverable, target = p.coverable, p.target
-    if live.state is not LIVE or not live.is_sure or not coverable:
+    if live.state is not LIVE or live.absent_since is not None or awaits_look_up(p, live) or not coverable:
         return None
     is_bridged = p.is_bridge(live)  # the exchange can't amend it, and a stop of ours takes its place
     is_other_size = (is_bridged and not p.is_entering) or (live.quantity != coverable and not is_bridged)
@@ -249,6 +249,9 @@ def move(p: PositionState, at: float) -> Wanted:
         if not is_other_size:
             return at + wait if wait else None
         price = standing(p, live)
+    changes_live = (p.market.can_amend and not is_bridged) or not takes_second_stop(p, at)
+    if changes_live and may_be_changed(p, live) and live.is_sure:
+        return FindOrder(live.id)  # a person may have tightened it
     if p.market.can_amend and not is_bridged:
         return AmendStop(live.id, price, coverable)
     if len(p.orders) > 1 and p.market.two_stops and _has_second_stop(p):

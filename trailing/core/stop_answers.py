@@ -17,7 +17,6 @@ from trailing.core.refusals import note_refusal
 from trailing.core.requests import AmendStop, CancelStop, FindOrder, Kind, PlaceStop, ReplaceStop, TakeDownStop
 from trailing.core.retries import back_off
 from trailing.core.stop_slots import note_full
-from trailing.core.superseded import look_up_superseded
 from trailing.errors import (
     NoSuchPosition,
     NoSuchStop,
@@ -57,7 +56,7 @@ def stop_acknowledged(p: PositionState, request: Stopping, order: Order | None, 
         p.is_rounding_told = True
         p.alarm("the exchange rounds a stop more coarsely than its tick", f"asked {request.price}, got {result.price}")
     if isinstance(request, ReplaceStop):
-        _supersede(p, request, at)
+        _supersede(p, request)
     p.raise_floor(result.price)
     is_triggered = result.triggered or order.triggered_at is not None  # an update may have reported it meanwhile
     acknowledged = replace(result, quantity=min(result.quantity, order.quantity), triggered=is_triggered)
@@ -73,7 +72,7 @@ def note_tried(p: PositionState, at: float) -> None:
     p.policy_from = min(p.policy_from, at)
 
 
-def _supersede(p: PositionState, request: ReplaceStop, at: float) -> None:
+def _supersede(p: PositionState, request: ReplaceStop) -> None:
     """Mark the replaced stop as superseded, unless it is tighter than the requested price.
 
     The mark is needed if the exchange has rounded the new stop to a looser price.
@@ -83,7 +82,6 @@ def _supersede(p: PositionState, request: ReplaceStop, at: float) -> None:
         return
     if not is_tighter(p.position.side, replaced.order.price, request.price):
         p.put(replace(replaced, is_superseded=True))
-        look_up_superseded(p, at)
 
 
 def _doubt(p: PositionState, request: Stopping, order: Order, result: StopOrder, at: float) -> None:
@@ -206,5 +204,7 @@ def found(p: PositionState, request: FindOrder, order: Order | None, result: Sto
         p.alarm("a stop that was acknowledged is not listed", f"{order.id} counts: a look-up shows it")
     if order.id == p.doubted_stop:  # it is the same position, with any entry price that is reported next
         p.doubted_stop = p.reported_entry = None
+    # An update that comes from now on is of a later change.
+    order = replace(order, changed_at=max(order.changed_at, p.sent_at), is_echoed=True)
     shown.show(p, order, shown.as_grown(p, order, result, p.sent_at), at)
     p.ratchet.ask_rules()

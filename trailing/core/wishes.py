@@ -31,7 +31,6 @@ from trailing.core.model import refuse
 from trailing.core.orders import CANCELLING, INTENDED
 from trailing.core.requests import ClosePosition
 from trailing.core.shown import is_as_planned
-from trailing.core.superseded import look_up_superseded
 from trailing.errors import ExchangeError, UsageError
 from trailing.events import PlanChanged
 
@@ -54,7 +53,6 @@ def on_check_wanted(p: PositionState, wanted: CheckWanted, at: float) -> None:
     p.missed_until = p.check_from
     p.missed_since = min(p.missed_since, at)
     look_up(p, at)
-    look_up_superseded(p, at)
 
 
 def on_retry_now(p: PositionState, _: RetryNow, at: float) -> None:
