@@ -102,11 +102,14 @@ def acknowledge(
     order: Order,
     shown: StopOrder,
     at: float,
+    *,
+    find_at: float = math.inf,
     **changes: object,
 ) -> None:
     """Count an order as live with the figures shown, and publish the result.
 
     Args:
+        find_at: when to look it up all the same; infinite: it is not to be looked up.
         changes: changes of other fields of the order.
     """
     was_covered, previous = p.is_covered, _replaced_by(p, order)
@@ -121,7 +124,7 @@ def acknowledge(
         absent_since=None,
         is_restored=False,
         makes_way=False,
-        find_at=math.inf,
+        find_at=find_at,
         triggered_at=triggered_at,
         **changes,
     )

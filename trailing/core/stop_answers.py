@@ -60,7 +60,7 @@ def stop_acknowledged(p: PositionState, request: Stopping, order: Order | None, 
     p.raise_floor(result.price)
     is_triggered = result.triggered or order.triggered_at is not None  # an update may have reported it meanwhile
     acknowledged = replace(result, quantity=min(result.quantity, order.quantity), triggered=is_triggered)
-    shown.acknowledge(p, order, acknowledged, at, changed_at=at)
+    shown.acknowledge(p, order, acknowledged, at, find_at=order.find_at, changed_at=at)
     if p.missing_stops:  # the next snapshot shows whether this one is listed
         p.again_at = min(p.again_at, at + p.timing.orders_read_lag)
     p.ratchet.ask_rules()

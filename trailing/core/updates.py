@@ -75,8 +75,10 @@ def on_order_updated(p: PositionState, update: OrderUpdated, at: float) -> None:
     elif update.status == "triggered":
         p.put(replace(order, changed_at=at, triggered_at=at if order.triggered_at is None else order.triggered_at))
     elif order.is_sent and order.state is not CANCELLING:
-        # It exists. It is looked up for its figures, unless an answer is about to show them.
-        find_at = order.find_at if order.id == p.request_id else min(order.find_at, at)
+        # It exists. It is looked up for its figures, unless an answer is about to show them. A second update may be of
+        # a later change, which that answer does not show.
+        is_first = order.id == p.request_id and not order.is_echoed
+        find_at = order.find_at if is_first else min(order.find_at, at)
         p.put(replace(order, changed_at=at, find_at=find_at, is_echoed=True))
     elif order.purpose == "stop" and order.state is LIVE:
         is_ours = at < order.changed_at + OWN_CHANGE and not order.is_echoed
