@@ -316,6 +316,14 @@ def test_the_live_stop_is_looked_up_before_a_move_changes_it_if_updates_of_it_ma
     assert driver.settles()[0] in (AmendStop("a", D("102.96"), D(1)), TakeDownStop("a"))
 
 
+@pytest.mark.parametrize("market", [AMENDS, ONE_STOP])
+def test_a_stop_that_has_triggered_is_not_moved(market: Market) -> None:
+    driver = waiting(market=market)
+    driver.step(OrderUpdated("a", "triggered"))
+    driver.sees("102", at=1.0)
+    assert not isinstance(driver.wants(), (AmendStop, TakeDownStop))
+
+
 def test_a_move_does_not_wait_for_look_ups_that_fail_again_and_again() -> None:
     driver = waiting(market=AMENDS)
     driver.step(CheckWanted(), 1.0)

@@ -226,8 +226,8 @@ def fail(p: PositionState, request: Request, error: Exception, at: float, spread
 
 
 def _find_failed(p: PositionState, request: FindOrder, order: Order | None, error: Exception, at: float) -> None:
-    """Want a snapshot at once for an order of unknown outcome, or that an earlier answer did not show. Lists decide then."""
-    if order is not None and (order.absent_since is not None or order.is_sent):
+    """Want a snapshot at once for an order that an earlier answer did not show, because lists alone decide then."""
+    if order is not None and order.absent_since is not None:
         p.again_at = min(p.again_at, at)
 
 

@@ -213,12 +213,6 @@ def look_up(p: PositionState, at: float) -> None:
         p.entry_row = replace(row, find_at=min(row.find_at, at))
 
 
-def look_up_absent(p: PositionState, at: float) -> None:
-    """Have an entry looked up again that a look-up did not show, because a snapshot has come that may prove its absence."""
-    if p.entry_row is not None and p.entry_row.absent_since is not None:
-        look_up(p, at)
-
-
 def note_listed(p: PositionState, quantity: Decimal, price: Decimal, at: float) -> None:
     """Take a larger position than known in a list, while the entry may be filled.
 

@@ -250,6 +250,8 @@ def move(p: PositionState, at: float) -> Wanted:
             return at + wait if wait else None
         price = standing(p, live)
     changes_live = (p.market.can_amend and not is_bridged) or not takes_second_stop(p, at)
+    if changes_live and live.triggered_at is not None:
+        return None  # it is being filled
     if changes_live and may_be_changed(p, live) and live.is_sure:
         return FindOrder(live.id)  # a person may have tightened it
     if p.market.can_amend and not is_bridged:

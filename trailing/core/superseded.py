@@ -49,8 +49,11 @@ def cancel_superseded(p: PositionState, at: float) -> CancelStop | FindOrder | f
 
 
 def may_be_changed(p: PositionState, order: Order) -> bool:
-    """Return whether an update of an order may have been missed since it was last shown or changed."""
-    return order.changed_at + p.timing.read_lag < p.missed_until < math.inf
+    """Return whether an update of an order may have been missed since it was last shown or changed.
+
+    Where look-ups show nothing, only a snapshot can tell, so that nothing waits for a look-up.
+    """
+    return order.changed_at + p.timing.read_lag < p.missed_until < math.inf and not p.is_lookup_untrusted
 
 
 def awaits_look_up(p: PositionState, order: Order) -> bool:
