@@ -764,10 +764,9 @@ def test_an_exit_by_software_waits_for_the_snapshot_that_a_check_wants_for_some_
         driver.at = 13.0 + CHECK_FIRST
     assert driver.does() == ReadPrice("crossing")
     driver.step(CheckWanted())
-    if is_shown:
-        assert driver.wants() == driver.at + 1.0 + CHECK_FIRST
-        driver.step(CloseWanted("on purpose"))
-    assert isinstance(driver.wants(), ClosePosition)  # while no snapshot comes, another check puts nothing off
+    assert driver.wants() == driver.at + 1.0 + CHECK_FIRST
+    driver.step(CloseWanted("on purpose"))
+    assert isinstance(driver.wants(), ClosePosition)
 
 
 def test_no_exit_by_software_hits_a_position_that_was_handed_in_behind_it() -> None:

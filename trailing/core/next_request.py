@@ -176,7 +176,7 @@ def _first_checked(p: PositionState, at: float, request: Request) -> Wanted:
     is_owners = isinstance(p.goal, Close) and not p.goal.is_revocable
     if is_owners and p.checked_at > -math.inf:
         return request  # its owner wants closed what is there, and a snapshot has shown it since the process began
-    checked_by = p.missed_since + p.timing.read_lag + CHECK_FIRST
+    checked_by = p.missed_until + CHECK_FIRST
     return checked_by if at < checked_by < NEVER else request
 
 

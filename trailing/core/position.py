@@ -72,7 +72,7 @@ class PositionState:
         error: the last error of a request, until one succeeds; `refusal`: refusals because nothing can be reduced.
         flat: the evidence for the position being flat.
         check_from: a snapshot is wanted that is requested at this time or later; infinite: none is.
-        missed_since, missed_until: since when something may be missed, and from when a snapshot shows it; or infinite.
+        missed_until: a snapshot requested at this time or later shows what may have been missed; infinite: nothing was.
         again_at: when another snapshot can decide an open question; infinite: there is none.
         checked_at, shown_at, listed_at: when the last snapshot was requested that judged it, told its quantity, lists it.
         policy_from: when `retry_for` begins. Infinite until placing a stop was answered.
@@ -137,7 +137,6 @@ class PositionState:
     flat: FlatEvidence = field(init=False)
     check_from: float = math.inf
     missed_until: float = math.inf
-    missed_since: float = math.inf
     again_at: float = math.inf
     checked_at: float = -math.inf
     shown_at: float = -math.inf

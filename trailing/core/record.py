@@ -228,7 +228,6 @@ def restore_position(
     if not (record.quantity or record.left_open or p.entry):
         p.flat.note_flat(at, "fill")  # fills have closed all of it, so that two lists decide as before the restart
     p.check_from = p.missed_until = at + timing.read_lag
-    p.missed_since = at
     derive(p, at)
     if p.unprotected_span is not None:
         p.unprotected_span = replace(p.unprotected_span, cause="outage")

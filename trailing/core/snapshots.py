@@ -58,7 +58,7 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
     if snapshot.asked_at >= p.check_from and is_told:
         p.check_from = math.inf
     if snapshot.asked_at >= p.missed_until and is_told and key in snapshot.reports:
-        p.missed_until = p.missed_since = math.inf
+        p.missed_until = math.inf
     listed = {order.client_order_id: order for order in snapshot.ours.get(key, ())}
     report = snapshot.reports.get(key)
     if p.is_lookup_untrusted and snapshot.ours:  # the lists show stops again, if only those of other positions

@@ -51,7 +51,6 @@ def on_check_wanted(p: PositionState, wanted: CheckWanted, at: float) -> None:
     p.successor = wanted.successor or p.successor
     p.is_awaited |= wanted.successor is not None
     p.missed_until = p.check_from
-    p.missed_since = min(p.missed_since, at)
     look_up(p, at)
 
 
