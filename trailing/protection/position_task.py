@@ -208,9 +208,10 @@ class PositionTask:
         return is_unsettled or state.request is not None or stops > 1 or owes_stop(state)
 
     def save_if_changed(self) -> None:
-        """Hand the record in if the last one does not hold the facts, best price or unprotected seconds."""
+        """Hand the record in if the store refused the last one, or it lacks the facts, best price or unprotected seconds."""
         state = self.state
-        if self.saved != state.facts or self.saved_best != state.ratchet.best or state.unprotected_span is not None:
+        is_changed = self.saved != state.facts or self.saved_best != state.ratchet.best
+        if is_changed or state.unprotected_span is not None or self.save_at is not None:
             self._owner.records.hand_in(self)
 
     async def wait_changed(self) -> None:

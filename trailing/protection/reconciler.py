@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, MutableMapping
+from decimal import Decimal
 from typing import Final
 
 import trio
+from msgspec.structs import replace
 
 from trailing.core.account import AccountSnapshot, Key, Orphan, Owner
 from trailing.core.endings import protects_all
@@ -18,6 +20,8 @@ from trailing.core.evidence import Timing, judge_absence
 from trailing.core.findings import Finding, ForeignInstance, OrphanStop
 from trailing.core.inputs import ReleaseWanted
 from trailing.core.model import StopOrder
+from trailing.core.record import StopRecord
+from trailing.core.states import State
 from trailing.errors import ExchangeError, LeaseLost, NoSuchStop, StoreError, TrailingError
 from trailing.protection.order_ids import mark_of
 from trailing.protection.position_task import PositionTask
@@ -48,6 +52,7 @@ class Reconciler:
         marks: the marks of the instances whose orders are ours. Other orders with our tag are another instance's.
         released_stops: the orders that may be live after their position was released or given up, or has ended: symbol and side
             by client order id. They are left alone until a position of that key is claimed again, whose state then judges them.
+        superseded: the stored records of keys that a later record claims. Each is closed in the store when no stop needs it.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class Reconciler:
         self._is_first = True
         self.marks: frozenset[str] = frozenset({mark})
         self.released_stops: dict[str, Key] = {}
+        self.superseded: list[StopRecord] = []
 
     def owner_of(self, client_order_id: str) -> Owner:
         """Return the owner of an order. With `take_over`, note the marks of the first snapshot as ours."""
@@ -91,7 +97,8 @@ class Reconciler:
     def judge(self, snapshot: AccountSnapshot) -> None:
         """Judge a snapshot: settle orphaned intents, cancel leftovers of closed positions, raise alarms.
 
-        Drop positions that wait although another claim protects them, and store again what the store did not take.
+        Drop positions that wait although another claim protects them, close superseded records, and store again what the store did
+        not take.
 
         Raises:
             LeaseLost: the first snapshot shows stops of another instance. Nothing was written.
@@ -114,6 +121,8 @@ class Reconciler:
         for task in tuple(self._registry.waiting()):
             self._drop_if_protected(task)
         self._records.store_again()
+        if snapshot.shows_all_stops:
+            self.superseded = [record for record in self.superseded if not self._close_superseded(record, snapshot)]
         claimed = self._registry
         self.released_stops = {one: key for one, key in self.released_stops.items() if claimed.get(*key) is None}
 
@@ -132,6 +141,24 @@ class Reconciler:
             task.step(ReleaseWanted(cancel_stop=False))
             self._registry.drop(task)
             self._records.hand_in(task)
+
+    def _close_superseded(self, record: StopRecord, snapshot: AccountSnapshot) -> bool:
+        """Close a superseded record in the store, and return whether that is done.
+
+        The record stays as long as the snapshot shows a stop of it that no position has adopted, because only the record tells a
+        later process that the stop is ours. A position that was handed in again writes its own record.
+        """
+        position = record.position
+        task = self._registry.get(position.symbol, position.side)
+        if task is not None and task.state.position.identity == position.identity:
+            return True
+        adopted = {} if task is None else task.state.orders
+        stops = {order.client_order_id for order in (*record.orders, record.native) if order is not None}
+        shown = snapshot.ours.get((position.symbol, position.side), ())
+        if any(order.client_order_id in stops and order.client_order_id not in adopted for order in shown):
+            return False
+        self._records.hand_in_record(replace(record, state=State.CLOSED.value, quantity=Decimal(0)))
+        return True
 
     def _judge_leftovers(self, snapshot: AccountSnapshot, before: dict[tuple[str, str], float | None]) -> None:
         for key, orders in snapshot.ours.items():

@@ -107,7 +107,9 @@ class Records:
         exchange, account: the account that they are stored under.
 
     Attributes:
-        unstored: the last records of positions without a task that the store did not take, with the intents that they settle.
+        unstored: the last records, with the intents that they settle, that the store did not take and that no loop hands in again.
+            They are of positions that have ended, wait for their key, or have no task.
+        newest: the last writes of each record whose answer has not arrived. An older write that fails is not repeated.
     """
 
     exchange: str
@@ -116,6 +118,7 @@ class Records:
     clock: Clock
     publisher: EventPublisher
     unstored: dict[RecordKey, Writes] = field(default_factory=dict)
+    newest: dict[RecordKey, Writes] = field(default_factory=dict)
 
     # The store.
 
@@ -123,8 +126,8 @@ class Records:
         """Store an intent and the position's record, before the order can exist.
 
         So after a crash, each intent has its position, its plan and the earlier facts. The same commit deletes the intents whose
-        outcome is known, so that repeated refusals leave no heap of intents. If the store does not take the intent and no error
-        is raised, an alarm says that the order is placed all the same.
+        outcome is known, so that repeated refusals leave no heap of intents. Unstored records of its symbol are handed in first.
+        If the store does not take the intent and no error is raised, an alarm says that the order is placed all the same.
 
         Raises:
             StoreError: the store did not take the intent, and the plan's `on_store_failure` is ``"refuse"``. A close is never
@@ -135,12 +138,13 @@ class Records:
         """
         state, settled = task.state, self.settled(task)
         task.open_intents |= {order_id}
-        facts = state.facts
-        entries: tuple[StoreWrite, ...] = (
+        facts, record = state.facts, self.record(task)
+        entries: Writes = (
             *(SettleIntent(self.exchange, self.account, earlier) for earlier in settled),
             AddIntent(self._intent(task, order_id, request)),
-            SaveStop(self.exchange, self.account, self.record(task)),
+            SaveStop(self.exchange, self.account, record),
         )
+        self._begin(_key(record), entries)
         try:
             await self.journal.write(*entries, within=state.plan.journal_wait)
         except StoreError as error:
@@ -150,14 +154,16 @@ class Records:
                 raise
             self.alarm(state.position, "an order is placed that the store does not know of", f"{order_id}: {error}")
             return
+        finally:
+            self._end(_key(record), entries)
         task.open_intents -= settled
         task.saved, task.saved_best = facts, state.ratchet.best
 
     def hand_in(self, task: PositionTask) -> None:
         """Hand in a position's record, and settle the intents whose outcome it holds. Never wait.
 
-        If the store does not take the record within `journal_wait`, it is handed in again later. The first such failure in a row
-        raises an alarm.
+        Unstored records of its symbol are handed in first. If the store does not take the record within `journal_wait`, it is
+        handed in again later. The first such failure in a row raises an alarm.
         """
         state = task.state
         settled = self.settled(task)
@@ -175,9 +181,11 @@ class Records:
             last(self.exchange, self.account, record),
             *(SettleIntent(self.exchange, self.account, order_id) for order_id in settled),
         )
-        self.unstored.pop(_key(record), None)
+        key = _key(record)
+        self._begin(key, entries)
 
         def on_answer(error: StoreError | None) -> None:
+            is_newest = self._end(key, entries)
             task.settling = (task.settling - settled) or _NO_IDS
             if error is None:
                 task.save_at = None
@@ -186,8 +194,8 @@ class Records:
             if task.save_at is None:
                 self.alarm(state.position, "the store does not hold what the exchange acknowledged", str(error))
             task.save_at = self.clock.now() + SAVE_AGAIN
-            if state.ended:  # its loop has ended, too
-                self.unstored[_key(record)] = entries
+            if is_newest and (state.ended or task.is_waiting):  # no loop of it runs
+                self.unstored[key] = entries
             task.poke()
 
         self.journal.hand_in(*entries, within=state.plan.journal_wait, on_answer=on_answer)
@@ -195,27 +203,50 @@ class Records:
     def hand_in_record(self, record: StopRecord) -> None:
         """Hand in the record of a position without a task. Never wait. A failure raises an alarm, and `store_again` repeats it."""
         last = SaveStop if record.quantity else CloseStop
-        entries = (last(self.exchange, self.account, record),)
-        self.unstored.pop(_key(record), None)
+        entries, key = (last(self.exchange, self.account, record),), _key(record)
+        self._begin(key, entries)
 
         def on_answer(error: StoreError | None) -> None:
+            is_newest = self._end(key, entries)
             if error is not None:
-                self.unstored[_key(record)] = entries
+                if is_newest:
+                    self.unstored[key] = entries
                 detail, position = str(error), record.position
                 self.alarm(position, "the store does not hold what became of a position without a stop", detail)
 
         self.journal.hand_in(*entries, on_answer=on_answer)
 
-    def store_again(self) -> None:
-        """Hand in the last records of positions without a task again that the store did not take. Never wait."""
+    def store_again(self, symbol: str | None = None) -> None:
+        """Hand in the unstored records again, of one symbol or (None) of all. Never wait."""
         for key, entries in tuple(self.unstored.items()):
+            if symbol not in (None, key[0]):
+                continue
             del self.unstored[key]
+            self.newest[key] = entries
 
             def on_answer(error: StoreError | None, key: RecordKey = key, entries: Writes = entries) -> None:
-                if error is not None:
-                    self.unstored.setdefault(key, entries)
+                if self._end(key, entries) and error is not None:
+                    self.unstored[key] = entries
 
             self.journal.hand_in(*entries, on_answer=on_answer)
+
+    def _begin(self, key: RecordKey, entries: Writes) -> None:
+        """Note the newest writes of a record, which are handed in next. They replace its unstored ones.
+
+        The unstored records of other positions of its symbol are handed in now, because a position that claims the key after
+        another one must not be stored before that one's end. They are writes of their own, so that one that the store never takes
+        keeps no later record out of the store.
+        """
+        self.unstored.pop(key, None)
+        self.newest[key] = entries
+        self.store_again(key[0])
+
+    def _end(self, key: RecordKey, entries: Writes) -> bool:
+        """Note that writes of a record were answered. Return whether they are still its newest ones."""
+        if self.newest.get(key) is not entries:
+            return False
+        del self.newest[key]
+        return True
 
     async def wait_stored(self, seconds: float, *, shield: bool = False) -> bool:
         """Wait until the store has taken what was handed in so far, or its commit has failed.

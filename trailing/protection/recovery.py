@@ -7,7 +7,8 @@ unknown, and the position tasks go on with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -39,17 +40,21 @@ from trailing.core.states import State
 from trailing.errors import AuthenticationFailed, ExchangeError, LeaseLost, TrailingError, UsageError
 from trailing.protection.order_ids import mark_of
 from trailing.protection.position_task import PositionTask
+from trailing.protection.registry import Key
 from trailing.stores.port import Intent, Loaded
 
 if TYPE_CHECKING:
     from trailing.protection.supervision import Supervision
+
+_UNKNOWN_TIME: Final = datetime.min.replace(tzinfo=UTC)
+"""Counts as the time of saving of a record that has none."""
 
 
 def restore(supervision: Supervision, loaded: Loaded) -> tuple[tuple[StopRecord, Exception], ...]:
     """Claim the stored positions. No task works on them yet.
 
     A position that waited for its key waits again. A record that can't be restored, a second record of one key, and an intent
-    without a record each raise an alarm.
+    without a record each raise an alarm. Of several records of one key, only the last one saved is restored.
 
     Returns:
         The records of positions that were given up or can't be restored, each with the reason. They may be open, and no task works
@@ -63,6 +68,7 @@ def restore(supervision: Supervision, loaded: Loaded) -> tuple[tuple[StopRecord,
     for intent in loaded.intents:
         intents.setdefault((intent.symbol, intent.side, intent.identity), []).append(intent)
     given_up: list[tuple[StopRecord, Exception]] = []
+    last_saved = _last_saved(supervision, loaded.stops)
     for record in sorted(loaded.stops, key=lambda one: one.is_waiting):
         position = record.position
         key = (position.symbol, position.side, position.identity)
@@ -72,6 +78,12 @@ def restore(supervision: Supervision, loaded: Loaded) -> tuple[tuple[StopRecord,
             ids = (order.client_order_id for order in _orders_of(record))
             reconciler.released_stops.update(dict.fromkeys(ids, (position.symbol, position.side)))
             continue
+        kept = record if record.is_waiting else last_saved[registry.key(position.symbol, position.side)]
+        if kept is not record:
+            detail = f"{kept.position.side} {kept.position.identity} is kept, {position.identity} was saved before it"
+            records.alarm(position, "two records claim one position", detail)
+            reconciler.superseded.append(record)
+            continue
         try:
             task = _restore(supervision, record, intents.get(key, []))
         except UsageError as error:
@@ -80,15 +92,23 @@ def restore(supervision: Supervision, loaded: Loaded) -> tuple[tuple[StopRecord,
             continue
         held = registry.claim(task)
         if held is not task:
-            if not record.is_waiting:
-                records.alarm(position, "two records claim one position", position.identity)
-                continue
             registry.wait_for(task)
             held.step(CheckWanted(record.position))
         intents.pop(key, None)
     _note_orphans(supervision, intents)
     # If another record claims the key, the position was protected again under another identity.
     return tuple(one for one in given_up if registry.get(one[0].position.symbol, one[0].position.side) is None)
+
+
+def _last_saved(supervision: Supervision, stored: Sequence[StopRecord]) -> dict[Key, StopRecord]:
+    """Return the record of each key that was saved last. Records of waiting, released and given-up positions do not count.
+
+    The last position claimed the key when it was free. So the others have ended, and the store lacks their ends. An unknown time is
+    the oldest one. Of equal times, the record that was first written later counts.
+    """
+    claiming = (one for one in stored if not one.is_waiting and one.state != State.CLOSED)
+    by_time = sorted(claiming, key=lambda one: one.saved_at or _UNKNOWN_TIME)
+    return {supervision.registry.key(one.position.symbol, one.position.side): one for one in by_time}
 
 
 def _orders_of(record: StopRecord) -> tuple[StopOrder, ...]:

@@ -354,13 +354,14 @@ class Supervision:
         """End all operations and position tasks, within the plan's `cleanup_seconds`.
 
         Operations are cancelled and clean up. A task ends when nothing of it is unfinished. If the time is over first, an alarm
-        names each position with a request of unknown outcome. The wait is shielded.
+        names each position with a request of unknown outcome. The wait is shielded. The records that the store has refused are
+        handed in once more, before and after the wait.
         """
         self.is_ending = True
         for operation in tuple(self._operations):
             operation.cancel()
+        self._save_all()
         for task in self.registry.all():
-            task.save_if_changed()
             if task.has_unfinished:
                 task.step(RetryNow())
             task.poke()
@@ -371,6 +372,14 @@ class Supervision:
             for task in self.registry.all():
                 if task.state.has_unknown or task.state.exit_sent:
                     self.records.alarm(task.state.position, "left unresolved at the end; it is in the store")
+        self._save_all()
+
+    def _save_all(self) -> None:
+        """Hand in each record that the store does not hold. A caller that waits for a key hands its own in when it is cancelled."""
+        for task in (*self.registry.all(), *self.registry.waiting()):
+            if not (task.is_waiting and task.state.is_opening):
+                task.save_if_changed()
+        self.records.store_again()
 
     def _note_end(self) -> None:
         if self.is_ending and not self._running and not self._operations:
