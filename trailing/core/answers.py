@@ -108,6 +108,7 @@ def on_sent(p: PositionState, sent: Sent, at: float) -> None:
     p.request, p.is_sent, p.sent_at = request, True, at
     if isinstance(request, ENTRY_REQUESTS):
         entering.send(p, request, at)
+        return
     order = p.orders.get(p.request_id) if p.request_id is not None else None
     if order is None:
         return
@@ -122,7 +123,8 @@ def on_sent(p: PositionState, sent: Sent, at: float) -> None:
             p.put(replace(order, find_at=min(order.find_at, at)))
         case CancelStop() | TakeDownStop():
             p.change(order, "cancel sent", at, sent_at=at, makes_way=isinstance(request, TakeDownStop))
-        case ClosePosition():
+        case _:
+            assert isinstance(request, ClosePosition), request
             p.change(order, "sent", at, quantity=request.quantity, sent_at=at)
             p.exit_reason = request.reason
             p.tell(ExitStarted, reason=request.reason)
