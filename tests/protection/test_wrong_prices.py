@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from itertools import pairwise
 
@@ -11,8 +13,9 @@ from worlds import BTC, PLAN, START, SYMBOL, a_position, open_world
 from wrong_venues import booked_prices
 
 import trailing
-from trailing import History, Market, Percent, Rule, Tick, TrailPlan
+from trailing import History, Manager, Market, Percent, Rule, Tick, TrailPlan
 from trailing.events import Alarm
+from trailing.exchanges.paper import PaperExchange
 from trailing.stores import MemoryStore
 
 D = Decimal
@@ -66,10 +69,9 @@ async def test_fm47_a_tick_with_a_wrong_time_does_not_freeze_a_position(
     assert [alarm.what for alarm in alarms] == ["the bot's own prices are ignored while their time is wrong"]
 
 
-@pytest.mark.parametrize(("market", "highest"), [("102", "103"), ("115", "115")])
-async def test_a_jump_is_in_a_candle_only_if_the_exchanges_own_price_confirms_it(
-    market: str, highest: str, autojump_clock: trio.testing.MockClock
-) -> None:
+@asynccontextmanager
+async def by_the_last_high() -> AsyncIterator[tuple[PaperExchange, Manager, trio.MemorySendChannel[Tick]]]:
+    """A protected position whose stop is 4 below the last candle's high. The bot sends the prices."""
     plan = TrailPlan(initial_stop=Percent(5), rules=(FourBelowTheLastHigh(),))
     send, receive = trio.open_memory_channel[Tick](10)
     async with (
@@ -79,6 +81,14 @@ async def test_a_jump_is_in_a_candle_only_if_the_exchanges_own_price_confirms_it
         exchange.feed(Tick(SYMBOL, D(100), trio.current_time()))
         await exchange.enter(a_position())
         await manager.protect(a_position(), deadline=5.0)
+        yield exchange, manager, send
+
+
+@pytest.mark.parametrize(("market", "highest"), [("102", "103"), ("115", "115")])
+async def test_a_jump_is_in_a_candle_only_if_the_exchanges_own_price_confirms_it(
+    market: str, highest: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with by_the_last_high() as (exchange, manager, send):
         exchange.feed(Tick(SYMBOL, D(market), trio.current_time()))
         for price in ("103", "115", "115", market):
             await send.send(Tick(SYMBOL, D(price), trio.current_time()))
@@ -90,15 +100,7 @@ async def test_a_jump_is_in_a_candle_only_if_the_exchanges_own_price_confirms_it
 
 
 async def test_a_wrong_price_alone_in_its_candle_moves_no_stop(autojump_clock: trio.testing.MockClock) -> None:
-    plan = TrailPlan(initial_stop=Percent(5), rules=(FourBelowTheLastHigh(),))
-    send, receive = trio.open_memory_channel[Tick](10)
-    async with (
-        trailing.open_paper(utc_start=START) as exchange,
-        trailing.open_manager(exchange, MemoryStore(), plan, ticks=receive, utc_start=START) as manager,
-    ):
-        exchange.feed(Tick(SYMBOL, D(100), trio.current_time()))
-        await exchange.enter(a_position())
-        await manager.protect(a_position(), deadline=5.0)
+    async with by_the_last_high() as (_, manager, send):
         for price in ("100", "115", "100"):
             await send.send(Tick(SYMBOL, D(price), trio.current_time()))
             await trio.sleep(60)

@@ -328,6 +328,5 @@ class PositionTask:
             self._abandonable = None
             self.step(Answered(result, error, random.uniform(0.5, 1.0)))
             if self.candles is not None and isinstance(result, Tick) and result.source == state.plan.trigger:
-                self.candles.add(
-                    result.price
-                )  # the exchange's own price counts, at the time of the tick that it confirms
+                # The exchange's own price counts, at the time of the tick that it confirms.
+                self.candles.add(result.price)
