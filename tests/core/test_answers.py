@@ -173,6 +173,20 @@ def test_fm44_a_coarser_rounding_is_taken_as_it_is_with_one_alarm_and_no_further
     assert (len(driver.alarms), driver.wants()) == (1, NEVER)
 
 
+def test_fm63_an_acknowledgement_of_something_else_begins_its_own_count_after_refusals() -> None:
+    driver = waiting(market=AMENDS)
+    driver.sees("102")
+    for _ in range(6):
+        driver.fails(StopRejected("no"))
+        assert driver.does() == FindOrder("a")
+        driver.at += 30.0
+    driver.begins()
+    driver.answers(a_stop("a", "120"))
+    assert driver.alarms == ["the exchange acknowledged something else than was asked for"]
+    assert driver.does() == FindOrder("a")
+    assert driver.wants() == driver.at + 0.2
+
+
 @pytest.mark.parametrize(("price", "quantity"), [("120", "1"), ("98", "0.5")])
 def test_fm63_an_acknowledgement_of_something_else_is_an_unknown_outcome(price: str, quantity: str) -> None:
     driver = opening()

@@ -90,7 +90,10 @@ def _doubt(p: PositionState, request: Stopping, order: Order, result: StopOrder,
     The outcome is unknown if they differ by more than rounding. The first such answer in a row raises an alarm.
     """
     p.put(replace(order, changed_at=at, find_at=at))  # the answer proves that it exists, whatever its figures
-    backing_off = p.back_offs[request.kind] = back_off(p.back_offs.get(request.kind), None, at, 1.0)
+    before = p.back_offs.get(request.kind)
+    if before is not None and before.is_refusal:  # the exchange executes such requests again
+        before = None
+    backing_off = p.back_offs[request.kind] = back_off(before, None, at, 1.0)
     p.error = OutcomeUnknown("the exchange acknowledged something else than was asked for")
     if backing_off.failures == 1:
         detail = f"asked {request.quantity} at {request.price}, got {result.quantity} at {result.price}"
