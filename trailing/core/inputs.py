@@ -151,9 +151,11 @@ class CheckWanted(msgspec.Struct, frozen=True, gc=False):
 
     Args:
         successor: another position of the same key that a caller has handed in; None: none was.
+        is_resumed: work on the position begins again, so that nothing has waited for a snapshot yet.
     """
 
     successor: Position | None = None
+    is_resumed: bool = False
 
 
 class CloseWanted(msgspec.Struct, frozen=True, gc=False):

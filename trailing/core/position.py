@@ -73,6 +73,7 @@ class PositionState:
         flat: the evidence for the position being flat.
         check_from: a snapshot is wanted that is requested at this time or later; infinite: none is.
         missed_until: a snapshot requested at this time or later shows what may have been missed; infinite: nothing was.
+        missed_since: its first value since then. How long an exit waits for a snapshot runs from it.
         again_at: when another snapshot can decide an open question; infinite: there is none.
         checked_at, shown_at, listed_at: when the last snapshot was requested that judged it, told its quantity, lists it.
         policy_from: when `retry_for` begins. Infinite until placing a stop was answered.
@@ -137,6 +138,7 @@ class PositionState:
     flat: FlatEvidence = field(init=False)
     check_from: float = math.inf
     missed_until: float = math.inf
+    missed_since: float = math.inf
     again_at: float = math.inf
     checked_at: float = -math.inf
     shown_at: float = -math.inf
@@ -343,6 +345,12 @@ class PositionState:
     def want_snapshot(self, at: float) -> None:
         """Want a snapshot that shows the position as it is now."""
         self.check_from = at + self.timing.positions_read_lag
+
+    def note_missed(self, shown_from: float) -> None:
+        """Note that an update may have been missed. A snapshot requested at `shown_from` or later shows it."""
+        if self.missed_until == math.inf:
+            self.missed_since = shown_from
+        self.missed_until = shown_from
 
     def raise_floor(self, price: Decimal) -> None:
         """Tighten the floor to this price, or remember a looser one among the former floors."""

@@ -5,6 +5,7 @@ The steps of its opening and a failure of its task are applied here, too.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -50,7 +51,9 @@ def on_check_wanted(p: PositionState, wanted: CheckWanted, at: float) -> None:
     p.want_snapshot(at)
     p.successor = wanted.successor or p.successor
     p.is_awaited |= wanted.successor is not None
-    p.missed_until = p.check_from
+    if wanted.is_resumed:
+        p.missed_until = math.inf
+    p.note_missed(p.check_from)
     look_up(p, at)
 
 

@@ -272,7 +272,7 @@ class Supervision:
         if following is not None:
             following.poke()
             if not following.state.is_opening:
-                following.step(CheckWanted())  # its caller is gone, and the position may be flat by now
+                following.step(CheckWanted(is_resumed=True))  # its caller is gone, and the position may be flat by now
                 self.watch(following)
 
     def check_all(self) -> None:
