@@ -578,6 +578,45 @@ def test_a_list_of_a_working_entry_can_lessen_the_position() -> None:
     assert (driver.state.quantity, driver.state.reported_entry) == (D("0.4"), None)
 
 
+def test_what_a_person_adds_while_an_entry_rests_gets_a_stop() -> None:
+    driver = resting(timing=TIMING)
+    updates(driver, order("1"), at=5.0)
+    assert driver.does() == PlaceStop(D(98), D(1))
+    driver.shows_all(a_report("1.6"), at=8.0)
+    driver.does_entry(FindEntry("e"), order("1.2"))  # the list may have shown a fill that this look-up did not
+    assert (driver.state.quantity, driver.wants()) == (D("1.2"), ReplaceStop(D(98), D("1.2"), "a"))
+    driver.settles()
+    driver.at = 9.0
+    driver.does_entry(FindEntry("e"), order("1.2"))
+    assert driver.state.quantity == D("1.6")
+    assert driver.does() == ReplaceStop(D(98), D("1.6"), "b")
+    updates(driver, order("2"))  # its own fills still count
+    assert driver.state.quantity == D("2.4")
+
+
+def test_what_the_entry_fills_after_a_list_showed_it_is_not_counted_twice() -> None:
+    driver = resting()
+    updates(driver, order("1"))
+    driver.shows_all(a_report("1.6"), at=1.0)
+    driver.does_entry(FindEntry("e"), order("1.6"))
+    driver.shows_all(a_report("1.6"), at=2.0)
+    assert (driver.state.quantity, driver.state.listed_more) == (D("1.6"), None)
+
+
+@pytest.mark.parametrize("filled", ["0", "1"])
+def test_what_a_person_opens_or_adds_counts_only_while_a_filled_part_is_to_be_protected(filled: str) -> None:
+    driver = resting()
+    if filled == "1":
+        updates(driver, order("1"))
+        driver.does()
+    driver.shows_all(a_report("1.6"), at=1.0)
+    assert driver.begins() == FindEntry("e")
+    if filled == "1":
+        driver.step(CloseWanted("on purpose"))
+    driver.answers(order(filled))
+    assert driver.state.quantity == D(filled)
+
+
 def test_an_update_of_the_position_has_the_entry_looked_up() -> None:
     driver = resting()
     driver.step(PositionUpdated(D(1), 1.0), at=1.0)

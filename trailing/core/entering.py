@@ -179,6 +179,7 @@ def show(p: PositionState, shown: EntryOrder, at: float, *, asked_at: float | No
     """
     was_open = bool(p.quantity)
     _count(p, shown, at)
+    _count_added(p, asked_at, at)
     _show_state(p, shown, at, asked_at)
     if p.quantity and not was_open:
         _begin_unprotected(p)
@@ -196,6 +197,8 @@ def _show_state(p: PositionState, shown: EntryOrder, at: float, asked_at: float 
         p.entry_row = replace(row, absent_since=None, find_at=settled_from)
     else:
         again_at = math.inf if _entry(p).limit is not None else at + max(LOOK_AGAIN, p.timing.orders_read_lag)
+        if p.listed_more is not None:
+            again_at = min(again_at, p.listed_more[0] + p.timing.orders_read_lag)
         p.entry_row = row.after("shown", changed_at=at, absent_since=None, find_at=again_at)
 
 
@@ -213,12 +216,18 @@ def look_up(p: PositionState, at: float) -> None:
         p.entry_row = replace(row, find_at=min(row.find_at, at))
 
 
-def note_listed(p: PositionState, quantity: Decimal, price: Decimal, at: float) -> None:
+def note_listed(p: PositionState, asked_at: float, quantity: Decimal, price: Decimal, at: float) -> None:
     """Take a larger position than known in a list, while the entry may be filled.
 
     The entry is looked up. If that fails again and again, the list counts. If it did not show the entry, the list counts
     unless the position can't be the entry's, or is to be closed: a person may have opened it.
+
+    Args:
+        asked_at: when the list was requested.
+        quantity, price: of the position in the list.
     """
+    if p.listed_more is None or p.listed_more[1] != quantity:
+        p.listed_more = (asked_at, quantity)
     look_up(p, at)
     finding, row = p.back_offs.get("find"), p.entry_row
     entry, more = _entry(p), quantity - p.quantity
@@ -255,6 +264,24 @@ def _count(p: PositionState, shown: EntryOrder, at: float) -> None:
         first_filled_at=entry.first_filled_at or shown.first_filled_at,
     )
     _enter(p, filled, at)
+
+
+def _count_added(p: PositionState, asked_at: float | None, at: float) -> None:
+    """Count what a list showed more than the entry had filled afterwards, because a person has added it.
+
+    Args:
+        asked_at: when the look-up was requested whose fills are counted; None: they were pushed, or acknowledged.
+    """
+    if p.listed_more is None:
+        return
+    listed_at, quantity = p.listed_more
+    if quantity <= p.quantity:  # the entry has filled it
+        p.listed_more = None
+    elif asked_at is not None and asked_at >= listed_at + p.timing.orders_read_lag:
+        p.listed_more = None
+        if p.quantity and isinstance(p.goal, Protect):  # otherwise nothing of it is ours
+            p.quantity = quantity
+            p.want_snapshot(at)
 
 
 def _enter(p: PositionState, entry: EntryFacts, at: float) -> None:

@@ -57,6 +57,7 @@ class PositionState:
         quantity: the open rest of the position, in base units.
         orders: our orders that exist or may exist, by client order id.
         entry_row: the entry, as `orders` has the others, until nothing more of it can be filled; or None.
+        listed_more: when the list was requested that showed more than its known fills, and how much; or None.
         floor: the tightest stop that was acknowledged or that the liquidation price asked for; or None. No request is
             looser, unless the floor can't be placed. `former_floors`: the last other stops.
         reported_entry: the exchange's entry price, by which another position is recognized; None: none was reported.
@@ -116,6 +117,7 @@ class PositionState:
     quantity: Decimal = field(init=False)
     orders: dict[str, Order] = field(default_factory=dict)
     entry_row: Order | None = None
+    listed_more: tuple[float, Decimal] | None = None
     floor: Decimal | None = None
     former_floors: tuple[Decimal, ...] = ()
     reported_entry: Decimal | None = None

@@ -324,7 +324,7 @@ def _judge_report(
             refuse_entry(p, wrong)
             return
     if p.is_entering and report.quantity > p.quantity:
-        note_entry_listed(p, report.quantity, report.entry_price, at)
+        note_entry_listed(p, snapshot.asked_at, report.quantity, report.entry_price, at)
         return
     if p.exit_sent and p.quantity and p.reported_entry is not None and not has_known_entry(p, report):
         return  # our close may have been executed, and the snapshot that settles it decides
