@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 import pytest
@@ -244,6 +245,16 @@ def test_a_move_of_unknown_outcome_is_unresolved_until_it_is_known() -> None:
     assert driver.does() == FindOrder("b")
     assert (driver.state.state, driver.stop_price) == (State.TRAILING, D("100.98"))
     assert driver.settles()[-1] == CancelStop("b", "another stop of its position counts")
+
+
+def test_a_snapshot_settles_a_move_of_unknown_outcome_that_can_not_be_looked_up() -> None:
+    driver = asked(NO_LAG)
+    driver.answers(error=OutcomeUnknown("no answer"))
+    assert driver.state.snapshot_at == math.inf
+    assert driver.fails(ExchangeUnreachable("down")) == FindOrder("b")
+    assert driver.state.snapshot_at == driver.at
+    driver.shows(a_stop("a"), a_stop("b", "100.98"), a_report())
+    assert driver.stop_price == D("100.98")
 
 
 def test_a_move_of_unknown_outcome_that_proves_absent_is_wanted_again() -> None:

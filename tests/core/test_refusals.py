@@ -5,13 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from driver import NO_LAG, TIMING, Driver, a_report, opening, unprotected, waiting
+from driver import NO_LAG, TIMING, Driver, a_report, a_stop, opening, unprotected, waiting
 from msgspec.structs import replace
 
 from trailing.core.inputs import CloseWanted
 from trailing.core.model import Fill
 from trailing.core.refusals import is_irreducible, trouble
-from trailing.core.requests import ClosePosition, PlaceStop
+from trailing.core.requests import ClosePosition, PlaceStop, ReplaceStop
 from trailing.errors import ExchangeUnreachable, NothingToReduce, StopRejected
 from trailing.events import Alarm, ExitFailed, StopGone
 
@@ -121,6 +121,18 @@ def test_a_refusal_of_a_stop_ends_with_an_accepted_one() -> None:
     assert driver.alarms == [ALARM]
     driver.at = 1.0
     driver.does()
+    assert (is_irreducible(driver.state), trouble(driver.state)) == (False, None)
+
+
+def test_a_refusal_of_a_stop_ends_with_a_move_that_places_another_one() -> None:
+    driver = opening()
+    driver.fails(COVERED)
+    driver.shows(a_stop("other"), a_report(), at=0.0)  # an earlier process placed it
+    driver.shows(a_stop("other"), a_report(), at=0.3)
+    assert is_irreducible(driver.state)
+    driver.live["other"] = a_stop("other")
+    driver.sees("102")
+    assert driver.does() == ReplaceStop(D("100.98"), D(1), "other")
     assert (is_irreducible(driver.state), trouble(driver.state)) == (False, None)
 
 

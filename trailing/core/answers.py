@@ -166,7 +166,7 @@ def on_answered(p: PositionState, answered: Answered, at: float) -> None:
     error = answered.error
     if error is None:
         if was_sent:
-            note_accepted(p, request.kind)
+            note_accepted(p, request)
             before = p.back_offs.get(request.kind)
             _note_success(p, request, at)
             _ANSWERED[type(request)](p, request, order, answered.result, at)
@@ -228,8 +228,11 @@ def fail(p: PositionState, request: Request, error: Exception, at: float, spread
 
 
 def _find_failed(p: PositionState, request: FindOrder, order: Order | None, error: Exception, at: float) -> None:
-    """Want a snapshot at once for an order that an earlier answer did not show, because lists alone decide then."""
-    if order is not None and order.absent_since is not None:
+    """Want a snapshot at once for an order of unknown outcome, or one that an earlier answer did not show.
+
+    Lists alone decide then.
+    """
+    if order is not None and (order.absent_since is not None or order.is_sent):
         p.again_at = min(p.again_at, at)
 
 

@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from trailing.core.goals import Close
-from trailing.core.requests import Kind
+from trailing.core.requests import Kind, ReplaceStop, Request
 from trailing.core.shown import has_unseen_stop
 from trailing.errors import NothingToReduce, OutcomeUnknown
 
@@ -49,9 +49,14 @@ def note_refusal(p: PositionState, kind: Kind, error: NothingToReduce, at: float
         p.refusal = replace(before, error=error)
 
 
-def note_accepted(p: PositionState, kind: Kind) -> None:
-    """Forget the refusals of a kind of request, because the exchange has accepted one."""
-    if p.refusal is not None and p.refusal.kind == kind:
+def note_accepted(p: PositionState, request: Request) -> None:
+    """Forget the refusals of a kind of request, because the exchange has accepted one.
+
+    A move that places another stop disproves those of placing one, too.
+    """
+    if p.refusal is None:
+        return
+    if p.refusal.kind == request.kind or (p.refusal.kind == "place" and isinstance(request, ReplaceStop)):
         p.refusal = None
 
 
