@@ -74,6 +74,16 @@ async def test_a_stop_in_one_list_counts_as_received_after_the_other_list(
         assert setup.violations == [LOOSER]
 
 
+async def test_a_stop_that_a_list_shows_twice_has_no_price_that_counts(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_monitor_setup() as setup:
+        await setup.enter()
+        amended = setup.amend_by_hand(await setup.place("98"), "99")
+        setup.process_view.note_listed((amended, replace(amended, quantity=D(7))))
+        await trio.sleep(BOTH_LISTS)
+        setup.requests.check_not_looser(SYMBOL, "long", D("98.5"))
+        assert setup.violations == []
+
+
 async def test_a_price_that_a_stop_never_had_excuses_no_request(autojump_clock: trio.testing.MockClock) -> None:
     async with open_monitor_setup() as setup:
         await setup.enter()

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from trailing.core.account import AccountSnapshot, PositionReport
 from trailing.core.endings import end_flat, refuse_entry, revoke_close
+from trailing.core.entering import look_up
 from trailing.core.entering import note_listed as note_entry_listed
 from trailing.core.entry_checks import check_report, least_stop
 from trailing.core.evidence import (
@@ -57,6 +58,8 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
     is_told = not is_closing and (snapshot.shows_all_positions or key in snapshot.reports)
     if snapshot.asked_at >= p.check_from and is_told:
         p.check_from = math.inf
+        if p.entry_row is not None and p.entry_row.absent_since is not None:
+            look_up(p, at)  # its absence waited for this snapshot
     if snapshot.asked_at >= p.missed_until and is_told and key in snapshot.reports:
         p.missed_until = math.inf
     listed = {order.client_order_id: order for order in snapshot.ours.get(key, ())}

@@ -91,15 +91,15 @@ class ProcessView:
                 self._process.shown[own] = _Shown(order.price, counts_from, None if before is None else before.price)
 
     def note_listed(self, orders: Sequence[StopOrder]) -> None:
-        """Take the list of all stops that the process receives."""
-        listed = {str(order.client_order_id) for order in orders}
+        """Take the list of all stops that the process receives. A stop that it lists twice has no price that counts."""
+        listed = Counter(str(order.client_order_id) for order in orders)
         for own in listed:
             self.listed_at.setdefault(own, trio.current_time())
         if listed:  # an empty list is no evidence
             self._process.missed = Counter(
-                {own: self._process.missed[own] + 1 for own in self._process.shown.keys() - listed}
+                {own: self._process.missed[own] + 1 for own in self._process.shown.keys() - listed.keys()}
             )
-        self.note_shown(orders, within=BOTH_LISTS)
+        self.note_shown([order for order in orders if listed[str(order.client_order_id)] == 1], within=BOTH_LISTS)
 
     def note_update(self, update: OrderUpdate | PositionUpdate) -> None:
         """Take an update that the process receives."""
