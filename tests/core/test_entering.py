@@ -58,6 +58,7 @@ from trailing.core.requests import (
     ReplaceStop,
 )
 from trailing.core.states import State
+from trailing.core.stop_slots import FULL_FOR
 from trailing.errors import (
     EntryRejected,
     ExchangeUnreachable,
@@ -65,6 +66,7 @@ from trailing.errors import (
     OutcomeUnknown,
     StopRejected,
     StoreError,
+    TooManyStops,
     UsageError,
 )
 from trailing.events import EntryEnded, EntryFilled, StopOpened
@@ -828,6 +830,17 @@ def test_a_bridge_stays_where_no_second_stop_is_taken() -> None:
     driver.begins()
     driver.answers(order("2"))
     assert driver.wants() == NEVER
+
+
+def test_a_bridge_stays_on_a_full_account_and_is_replaced_when_there_may_be_a_slot() -> None:
+    driver = entering("bridge")
+    driver.begins()
+    driver.answers(order("2"))
+    assert driver.fails(TooManyStops("full")) == ReplaceStop(D("98.00"), D(2), "e")
+    driver.sees("102")
+    assert driver.wants() == FULL_FOR
+    driver.at = FULL_FOR
+    assert driver.wants() == ReplaceStop(D("100.98"), D(2), "e")
 
 
 def test_a_bridge_that_was_filled_is_not_expected_again() -> None:

@@ -265,7 +265,7 @@ def move(p: PositionState, at: float) -> Wanted:
     if takes_second_stop(p, at):
         return ReplaceStop(price, coverable, live.id)
     if is_bridged:
-        return None
+        return p.full_until if p.market.two_stops else None  # it is the position's own, and stays until there is a slot
     placing = p.back_offs.get("place")
     return TakeDownStop(live.id) if placing is None or at >= placing.until else placing.until
 

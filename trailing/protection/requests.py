@@ -130,7 +130,8 @@ class StopSlots:
         self._tell_from = now + TELL_AGAIN
         detail = (
             f"{self.count_stops()} stops are live, and conditional orders of other kinds count too. {_most(p)}: a position "
-            "beyond it gets no stop, and a move cancels a stop before it places the next one. Cancel orders that are not needed"
+            "beyond it gets no stop, and a move cancels a stop before it places the next one, but for one that an entry carried as a "
+            "bridge, which stays where it is until there is a slot. Cancel orders that are not needed"
         )
         self._alarm("the account has no slot for another stop", detail)
 
