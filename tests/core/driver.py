@@ -282,7 +282,7 @@ class Driver:
                 assert name is not None
                 return Fill(SYMBOL, side, request.quantity, self.price, f"exchange-{name}", name, self.at)
             case ReadCandles():
-                return Backfill(self.candles, self.price)
+                return Backfill(self.candles, a_tick(self.price, self.at, self.state.plan.trigger))
             case ReadFills():
                 return self.executions.get(request.id, ())
         raise AssertionError(request)

@@ -17,6 +17,7 @@ from driver import (
     D,
     Driver,
     a_candle,
+    a_plan,
     a_report,
     a_stop,
     opening,
@@ -30,6 +31,7 @@ from trailing.core.inputs import (
     Answered,
     CloseWanted,
     OrderUpdated,
+    PlanReplaced,
     PositionUpdated,
     PricesMissed,
 )
@@ -675,6 +677,19 @@ def test_a_gap_that_grew_while_its_candles_were_read_is_read_anew_at_once(error:
     driver.step(PricesMissed(OPENED + timedelta(minutes=2), OPENED + timedelta(minutes=12)), 541.0)
     driver.answers(driver.executes(), error=error)
     assert driver.wants() == ReadCandles(OPENED + timedelta(minutes=1))
+
+
+def test_candles_of_another_price_than_the_plan_s_are_read_again() -> None:
+    driver = gap_of(unprotected(retry_for=10_000.0))
+    driver.fails(StopRejected("no"))
+    assert isinstance(driver.begins(), ReadCandles)
+    driver.price = D(150)
+    answer = driver.executes()
+    driver.step(PlanReplaced(a_plan(trigger="mark")))
+    driver.answers(answer)
+    assert driver.state.ratchet.best == D(100)
+    assert isinstance(driver.does(), ReadCandles)
+    assert driver.state.ratchet.best == D(150)
 
 
 def test_candles_that_can_not_be_read_are_not_why_a_position_has_no_stop() -> None:

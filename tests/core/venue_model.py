@@ -211,7 +211,7 @@ class Venue:
             case ReadPrice():
                 return Tick(SYMBOL, self.price, self.at)
             case ReadCandles():
-                return Backfill((), self.price)
+                return Backfill((), Tick(SYMBOL, self.price, self.at))
             case ReadFills():
                 return [fill for fill in self.executions if fill.client_order_id == request.id]
             case _:

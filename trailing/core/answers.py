@@ -345,7 +345,9 @@ def _native_failed(p: PositionState, request: PlaceNative, order: Order | None, 
 
 def _candles_read(p: PositionState, request: ReadCandles, _: object, result: Backfill, at: float) -> None:
     gap = p.gap
-    p.ratchet.take_backfill(result.candles, result.price)
+    if result.tick.source != p.plan.trigger:
+        return  # the plan was replaced meanwhile, so the gap is read again
+    p.ratchet.take_backfill(result.candles, result.tick.price)
     p.ratchet.ask_rules()
     if gap is None or gap.read_at > p.sent_at:
         return  # a gap was added meanwhile, so the whole gap is read again

@@ -72,7 +72,7 @@ class Backfill(msgspec.Struct, frozen=True, gc=False):
     """The answer to `ReadCandles`: the closed candles, and the exchange's own price now."""
 
     candles: Sequence[Candle]
-    price: Decimal
+    tick: Tick
 
 
 Result: TypeAlias = StopOrder | Tick | Fill | Sequence[Fill] | Backfill | EntryOrder | None

@@ -234,7 +234,7 @@ class RequestSender:
                 reading = partial(exchange.candles, position.symbol, plan.trigger, request.since)
                 candles = await self.read("candles", reading, seconds)
                 tick = await self.read("price", partial(exchange.price, position.symbol, plan.trigger), seconds)
-                return Backfill(candles, tick.price)
+                return Backfill(candles, tick)
         return None
 
     async def _place_stop(self, p: PositionState, request: PlaceStop | ReplaceStop, order_id: str | None) -> StopOrder:
