@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from driver import MARKET, RULES, D, Fails, a_candle, a_plan, a_position, a_tick, opening, waiting
+from msgspec.structs import replace
 
 from trailing.core.inputs import CandleClosed
 from trailing.core.model import Side, Source
@@ -236,6 +237,16 @@ def test_a_candle_that_began_before_the_position_was_opened_is_no_peak_of_it(sid
     before, high, low = a_candle(-1, "150", "50", "100"), "100.5", "99.5"
     ratchet.take_backfill([before, a_candle(0, high, low, "100")], D(100))
     assert ratchet.best == D(high if side == "long" else low)
+
+
+@pytest.mark.parametrize(("side", "high", "low", "best"), [("long", "1000", "99", "101"), ("short", "101", "10", "99")])
+def test_an_extreme_of_a_candle_that_is_a_jump_from_its_other_prices_is_no_peak(
+    side: Side, high: str, low: str, best: str
+) -> None:
+    ratchet = a_ratchet(side)
+    candle = replace(a_candle(1, high, low, "99" if side == "short" else "101"), open=D(100))
+    ratchet.take_backfill([candle], D(100))
+    assert ratchet.best == D(best)
 
 
 def test_a_candle_of_another_source_is_no_peak() -> None:

@@ -164,6 +164,9 @@ class Ratchet:
     def take_backfill(self, candles: Iterable[Candle], price: Decimal) -> None:
         """Take the peaks of a price gap.
 
+        An extreme further than `max_jump` from its candle's first and last price does not count, because one wrong price makes
+        it. The better one of those two counts instead.
+
         Args:
             candles: closed candles. Candles of another source do not count. Candles that began before the position was
                 opened do not count either, because not all of their prices belong to its time.
@@ -173,6 +176,9 @@ class Ratchet:
         for candle in candles:
             if candle.source == self._source and candle.opened_at >= self.position.opened_at:
                 peak = candle.high if long else candle.low
+                confirmed = max(candle.open, candle.close) if long else min(candle.open, candle.close)
+                if not is_within(peak, confirmed, self.plan.max_jump):
+                    peak = confirmed
                 if self._is_ahead(peak, self.best):
                     self.best = peak
         self.suspect = self.jump = None
