@@ -47,6 +47,7 @@ from trailing.core.requests import (
     TakeDownStop,
 )
 from trailing.core.rules import History
+from trailing.core.stop_prices import looser_target
 from trailing.errors import (
     OutcomeUnknown,
 )
@@ -321,7 +322,7 @@ class PositionShell(RuleBasedStateMachine):
         row = p.orders.get(request.replaces if isinstance(request, ReplaceStop) else p.request_id or "")
         standing = () if row is None or row.order is None else (row.price, row.order.price)
         before = [order.order.price for order in p.ended_orders.values() if order.order is not None]
-        assert request.price in (p.target, p.looser_target, *standing, *before), f"{request}, wanted {p.target}"
+        assert request.price in (p.target, looser_target(p), *standing, *before), f"{request}, wanted {p.target}"
         prices = (request.price, request.price - request.price % self.venue.rounding)
         if (
             self.tightest is not None

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from msgspec.structs import replace
 
 from trailing.core import endings, entering, shown
-from trailing.core.endings import count_closed, note_all_filled, note_cut_short, refuse_entry, take_off, tell_backfilled
-from trailing.core.entry_checks import check_entry, check_side
-from trailing.core.gaps import BAR, READ_AGAIN
-from trailing.core.goals import Close
-from trailing.core.inputs import Answered, Backfill, Begun, Sent
-from trailing.core.model import Fill, StopOrder, Tick
+from trailing.core.endings import count_closed, note_all_filled, note_cut_short, take_off
+from trailing.core.inputs import Answered, Begun, Sent
+from trailing.core.model import Fill, StopOrder
 from trailing.core.orders import INTENDED, LIVE, Order
-from trailing.core.prices import is_crossed, is_tighter
+from trailing.core.price_answers import candles_failed, candles_read, price_read
+from trailing.core.prices import is_tighter
 from trailing.core.refusals import note_accepted
 from trailing.core.requests import (
     ENTRY_REQUESTS,
@@ -49,6 +46,7 @@ from trailing.core.stop_answers import (
     stop_acknowledged,
     stop_failed,
 )
+from trailing.core.stop_prices import looser_target
 from trailing.core.unread_fills import fills_failed, fills_read
 from trailing.errors import (
     ExchangeUnreachable,
@@ -213,7 +211,7 @@ def fail(p: PositionState, request: Request, error: Exception, at: float, spread
         is_first = (
             request.price == p.floor and not isinstance(error, WouldTrigger) and not isinstance(p.error, StopRejected)
         )
-        kind = "place" if is_first or p.looser_target is None else "move"
+        kind = "place" if is_first or looser_target(p) is None else "move"
     most = MOST_FINDING if kind == "find" else MOST
     backing_off = p.back_offs[kind] = back_off(p.back_offs.get(kind), error, at, spread, most=most)
     if kind != request.kind:
@@ -238,45 +236,6 @@ def _find_failed(p: PositionState, request: FindOrder, order: Order | None, erro
 
 def _read_failed(*_: object) -> None:
     """Change nothing, because the read is wanted again when its back-off ends."""
-
-
-# Prices.
-
-
-def _price_read(p: PositionState, request: ReadPrice, _: object, result: Tick, at: float) -> None:
-    side, ratchet, price = p.position.side, p.ratchet, result.price
-    if result.source != p.plan.trigger:
-        return  # the plan was replaced meanwhile
-    if ratchet.take_own_price(price):
-        p.alarm("a jump of the price was not confirmed", f"the exchange's own price is {price}")
-    ratchet.ask_rules()
-    if request.why == "jump":
-        return
-    was_refused, p.would_trigger, p.crossed_at = p.would_trigger, False, None
-    limit, live = ratchet.target, p.stop
-    if p.plan.on_would_trigger == "keep" and live is not None and is_tighter(side, limit, live.price):
-        limit = limit if p.is_trailed_by_exchange else live.price
-    if not is_crossed(side, price, limit):
-        return
-    try:
-        if p.is_opening and p.entry is None:
-            check_entry(p.position, p.plan, price if p.reported_entry is None else p.reported_entry)
-            check_side(p.position, price)
-    except UsageError as wrong:
-        refuse_entry(p, wrong)
-        return
-    if live is None:
-        first = p.is_opening and p.floor is None
-        reason = "the price is beyond the stop of a position that has none"
-        if first:
-            reason = "the price was already beyond the initial stop"
-    elif was_refused:
-        reason = "the market is at the stop"
-    elif p.is_trailed_by_exchange or is_crossed(side, price, live.price):
-        reason = f"the stop was crossed and not filled within {p.plan.exit_grace} s"
-    else:
-        reason = "a stop that was not sent yet is crossed"
-    p.aim(Close(reason, is_revocable=True))
 
 
 # Closing.
@@ -343,31 +302,6 @@ def _native_failed(p: PositionState, request: PlaceNative, order: Order | None, 
 # Candles.
 
 
-def _candles_read(p: PositionState, request: ReadCandles, _: object, result: Backfill, at: float) -> None:
-    gap = p.gap
-    if result.tick.source != p.plan.trigger:
-        return  # the plan was replaced meanwhile, so the gap is read again
-    p.ratchet.take_backfill(result.candles, result.tick.price)
-    p.ratchet.ask_rules()
-    if gap is None or gap.read_at > p.sent_at:
-        return  # a gap was added meanwhile, so the whole gap is read again
-    candles, ends = result.candles, request.since
-    if candles:
-        ends = candles[-1].opened_at + timedelta(seconds=candles[-1].seconds)
-    if ends < gap.until and not gap.is_last_try:
-        p.gap = replace(gap, read_at=at + BAR.total_seconds(), is_last_try=True)
-        return
-    p.gap = None
-    tell_backfilled(p, request.since, gap.until, max(ends, gap.until), candles)
-
-
-def _candles_failed(p: PositionState, request: ReadCandles, _: object, error: Exception, at: float) -> None:
-    p.back_offs.pop("candles", None)
-    assert p.gap is not None  # only an answer with candles ends a gap
-    if p.gap.read_at <= p.sent_at:  # otherwise a gap was added meanwhile, and is read at once
-        p.gap = replace(p.gap, read_at=at + READ_AGAIN)
-
-
 _Handler: TypeAlias = Callable[[Any, Any, Any, Any, float], None]
 
 _ANSWERED: Final[Mapping[type[Request], _Handler]] = {
@@ -377,10 +311,10 @@ _ANSWERED: Final[Mapping[type[Request], _Handler]] = {
     TakeDownStop: cancelled,
     CancelStop: cancelled,
     FindOrder: found,
-    ReadPrice: _price_read,
+    ReadPrice: price_read,
     ClosePosition: _closed,
     PlaceNative: _native_acknowledged,
-    ReadCandles: _candles_read,
+    ReadCandles: candles_read,
     ReadFills: fills_read,
     PlaceEntry: entering.placed,
     CancelEntry: entering.cancelled,
@@ -397,7 +331,7 @@ _FAILED: Final[Mapping[type[Request], _Handler]] = {
     ReadPrice: _read_failed,
     ClosePosition: _close_failed,
     PlaceNative: _native_failed,
-    ReadCandles: _candles_failed,
+    ReadCandles: candles_failed,
     ReadFills: fills_failed,
     PlaceEntry: entering.place_failed,
     CancelEntry: entering.cancel_failed,

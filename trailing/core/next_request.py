@@ -34,7 +34,7 @@ from trailing.core.requests import (
     Request,
     TakeDownStop,
 )
-from trailing.core.stop_prices import pacing_wait, reachable_target, standing
+from trailing.core.stop_prices import looser_target, pacing_wait, reachable_target, standing
 from trailing.core.stop_slots import takes_second_stop
 from trailing.core.superseded import awaits_look_up, cancel_superseded, may_be_changed
 from trailing.core.unread_fills import wanted_read
@@ -155,7 +155,7 @@ def confirm(p: PositionState, at: float) -> Wanted:
 
 def _confirm_crossing(p: PositionState, at: float) -> Wanted:
     ratchet, exits = p.ratchet, p.plan.on_would_trigger == "exit"
-    if exits and p.would_trigger and (p.is_covered or p.looser_target is None):
+    if exits and p.would_trigger and (p.is_covered or looser_target(p) is None):
         return ReadPrice("crossing")  # if a looser stop can be placed, that is done first
     if p.live is None:
         is_missing = not p.is_covered and not p.has_unknown and p.was_tried

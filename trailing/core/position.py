@@ -74,7 +74,7 @@ class PositionState:
         flat: the evidence for the position being flat.
         check_from: a snapshot is wanted that is requested at this time or later; infinite: none is.
         missed_until: a snapshot requested at this time or later shows what may have been missed; infinite: nothing was.
-        missed_since: its first value since then. How long an exit waits for a snapshot runs from it.
+        missed_since: the first such time since the last such snapshot.
         again_at: when another snapshot can decide an open question; infinite: there is none.
         checked_at, shown_at, listed_at: when the last snapshot was requested that judged it, told its quantity, lists it.
         policy_from: when `retry_for` begins. Infinite until placing a stop was answered.
@@ -223,14 +223,6 @@ class PositionState:
         return floor if floor is not None and is_tighter(self.position.side, floor, target) else target
 
     @property
-    def looser_target(self) -> Decimal | None:
-        """Return the looser of the plan's stop and the floor. None: there is no floor, or both are equal."""
-        floor, planned = self.floor, self.ratchet.target
-        if floor is None or floor == planned:
-            return None
-        return floor if is_tighter(self.position.side, planned, floor) else planned
-
-    @property
     def coverable(self) -> Decimal:
         """Return the quantity that a stop can cover, a multiple of the market's step. 0: it is too small for a stop."""
         return coverable(self.market, self.quantity)
@@ -347,12 +339,6 @@ class PositionState:
     def want_snapshot(self, at: float) -> None:
         """Want a snapshot that shows the position as it is now."""
         self.check_from = at + self.timing.positions_read_lag
-
-    def note_missed(self, shown_from: float) -> None:
-        """Note that an update may have been missed. A snapshot requested at `shown_from` or later shows it."""
-        if self.missed_until == math.inf:
-            self.missed_since = shown_from
-        self.missed_until = shown_from
 
     def raise_floor(self, price: Decimal) -> None:
         """Tighten the floor to this price, or remember a looser one among the former floors."""

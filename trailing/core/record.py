@@ -227,8 +227,7 @@ def restore_position(
         p.exit_reason, p.replaced_by = p.goal.reason, record.replaced_by
     if not (record.quantity or record.left_open or p.entry):
         p.flat.note_flat(at, "fill")  # fills have closed all of it, so that two lists decide as before the restart
-    p.check_from = at + timing.read_lag
-    p.note_missed(p.check_from)
+    p.check_from = p.missed_until = p.missed_since = at + timing.read_lag
     derive(p, at)
     if p.unprotected_span is not None:
         p.unprotected_span = replace(p.unprotected_span, cause="outage")

@@ -16,6 +16,7 @@ from trailing.core.prices import is_tighter
 from trailing.core.refusals import note_refusal
 from trailing.core.requests import AmendStop, CancelStop, FindOrder, Kind, PlaceStop, ReplaceStop, TakeDownStop
 from trailing.core.retries import back_off
+from trailing.core.stop_prices import looser_target
 from trailing.core.stop_slots import note_full
 from trailing.errors import (
     NoSuchPosition,
@@ -126,7 +127,7 @@ def _is_tried_again(p: PositionState, request: Stopping, at: float) -> bool:
     """Whether a missing stop is tried again where it was refused just now, and not at the looser target."""
     placing = p.back_offs.get("place")
     backs_off = isinstance(request, PlaceStop) and placing is not None and at < placing.until
-    return backs_off and request.price == p.target and p.looser_target is not None
+    return backs_off and request.price == p.target and looser_target(p) is not None
 
 
 def doubt_position(p: PositionState, kind: Kind, error: StopRejected, at: float) -> None:

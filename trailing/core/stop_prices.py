@@ -19,6 +19,14 @@ def standing(p: PositionState, live: Order) -> Decimal:
     return asked if asked is not None and is_tighter(p.position.side, asked, shown.price) else shown.price
 
 
+def looser_target(p: PositionState) -> Decimal | None:
+    """Return the looser of the plan's stop and the floor. None: there is no floor, or both are equal."""
+    floor, planned = p.floor, p.ratchet.target
+    if floor is None or floor == planned:
+        return None
+    return floor if is_tighter(p.position.side, planned, floor) else planned
+
+
 def reachable_target(p: PositionState, *, refused: Decimal | None = None) -> Decimal:
     """Return the target, or a looser stop if the target can't be placed.
 
@@ -32,7 +40,7 @@ def reachable_target(p: PositionState, *, refused: Decimal | None = None) -> Dec
     target, last, side = p.target, p.ratchet.last, p.position.side
     if target != refused and not is_crossed(side, last, target):
         return target
-    looser = p.looser_target
+    looser = looser_target(p)
     if looser is None:
         return target
     ended = (

@@ -51,9 +51,9 @@ def on_check_wanted(p: PositionState, wanted: CheckWanted, at: float) -> None:
     p.want_snapshot(at)
     p.successor = wanted.successor or p.successor
     p.is_awaited |= wanted.successor is not None
-    if wanted.is_resumed:
-        p.missed_until = math.inf
-    p.note_missed(p.check_from)
+    if wanted.is_resumed or p.missed_until == math.inf:
+        p.missed_since = p.check_from
+    p.missed_until = p.check_from
     look_up(p, at)
 
 
