@@ -21,6 +21,7 @@ from trailing.core.evidence import Timing
 from trailing.core.goals import PROTECT, Close, End, Release
 from trailing.core.inputs import (
     Answered,
+    Backfill,
     Begun,
     CheckWanted,
     Input,
@@ -159,6 +160,8 @@ class PositionShell(RuleBasedStateMachine):
         request, way, self.way = self.p.request, self.way, None
         if isinstance(result, Tick):
             result = replace(result, source=self.p.plan.trigger)
+        if isinstance(result, Backfill):
+            result = replace(result, tick=replace(result.tick, source=self.p.plan.trigger))
         if way is not None:
             self.note_answer(way, result)
         self.step(Answered(result, error, 1.0))

@@ -259,6 +259,22 @@ def test_a_snapshot_settles_a_move_of_unknown_outcome_that_can_not_be_looked_up(
     assert driver.stop_price == D("100.98")
 
 
+@pytest.mark.parametrize("by", ["look-up", "list"])
+def test_a_tighter_price_shown_while_a_change_may_still_be_executed_counts_though_the_stop_vanishes(by: str) -> None:
+    driver = waiting(market=AMENDS, timing=TIMING)
+    driver.sees("102", at=10.0)
+    driver.fails(OutcomeUnknown("no answer"))
+    tightened = a_stop("a", "101.5")  # by hand
+    if by == "look-up":
+        driver.begins()
+        driver.answers(tightened)
+    else:
+        driver.shows(tightened, a_report(), at=10.0)
+    assert driver.state.state is State.UNRESOLVED
+    driver.cancels("a")
+    assert driver.wants() == PlaceStop(D("101.5"), D(1))
+
+
 def test_a_move_of_unknown_outcome_that_proves_absent_is_wanted_again() -> None:
     driver = asked()
     driver.answers(error=OutcomeUnknown("no answer"))

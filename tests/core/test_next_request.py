@@ -28,6 +28,7 @@ from driver import (
     waiting,
 )
 
+from trailing.core.evidence import CHECK_FIRST
 from trailing.core.inputs import (
     CheckWanted,
     CloseWanted,
@@ -43,7 +44,7 @@ from trailing.core.inputs import (
     TimePassed,
 )
 from trailing.core.model import Market, Percent, Side
-from trailing.core.next_request import CHECK_AGAIN, CHECK_FIRST, NEVER, RULES, refresh
+from trailing.core.next_request import NEVER, RULES, refresh
 from trailing.core.plan import Pacing
 from trailing.core.requests import (
     KINDS,
@@ -764,21 +765,21 @@ def test_an_exit_by_software_waits_for_the_snapshot_that_a_check_wants_for_some_
         driver.at = 13.0 + CHECK_FIRST
     assert driver.does() == ReadPrice("crossing")
     driver.step(CheckWanted())
-    assert driver.wants() == driver.at + 1.0 + (CHECK_FIRST if is_shown else CHECK_AGAIN)
+    assert driver.wants() == driver.at + 1.0 + CHECK_FIRST
     driver.step(CloseWanted("on purpose"))
     assert isinstance(driver.wants(), ClosePosition)
 
 
-def test_checks_that_follow_each_other_without_a_snapshot_put_an_exit_off_only_for_moments() -> None:
+def test_checks_that_follow_each_other_without_a_snapshot_put_an_exit_off_once() -> None:
     driver = waiting(timing=TIMING)
     driver.sees("98", at=10.0)
     for at in (12.0, 17.0, 22.0, 27.0):  # the connection comes and goes, and the lists fail
         driver.step(CheckWanted(), at)
-    assert driver.wants() == 28.0 + CHECK_AGAIN
-    driver.step(CheckWanted(is_resumed=True), 29.0)
+    assert driver.wants(13.0 + CHECK_FIRST) == ReadPrice("crossing")
+    driver.step(CheckWanted(), 29.0)
     assert driver.wants() == 30.0 + CHECK_FIRST
-    driver.step(CheckWanted(), 40.0)
-    assert driver.wants(30.0 + CHECK_FIRST) == ReadPrice("crossing")
+    driver.step(CheckWanted(is_resumed=True), 39.0)
+    assert driver.wants() == 40.0 + CHECK_FIRST
 
 
 def test_no_exit_by_software_hits_a_position_that_was_handed_in_behind_it() -> None:

@@ -42,7 +42,7 @@ from trailing.core.inputs import (
     TimePassed,
 )
 from trailing.core.model import CallbackRange, Candle, Market, Percent, Position, Side, StopOrder
-from trailing.core.next_request import CHECK_FIRST, NEVER, next_request
+from trailing.core.next_request import NEVER, next_request
 from trailing.core.plan import Pacing, TrailPlan
 from trailing.core.position import PositionState
 from trailing.core.ratchet import Ratchet
@@ -606,7 +606,7 @@ class PositionMachine(PositionShell):
         backs_off = {kind for kind, one in p.back_offs.items() if one.until > self.at}
         if isinstance(p.goal, Close) and p.quantity and not p.exit_sent and "close" not in backs_off:
             is_unsure = p.goal.is_revocable or p.checked_at == -math.inf
-            is_checked_first = is_unsure and self.at < p.missed_until + CHECK_FIRST < math.inf  # at the most
+            is_checked_first = is_unsure and self.at < p.checked_by and p.missed_until < math.inf
             is_checked_first |= p.successor is not None or p.doubted_stop is not None
             is_decided_first = p.flat.is_said and p.snapshot_at < math.inf
             assert not waits or is_checked_first or is_decided_first, "the close waits"

@@ -53,6 +53,11 @@ LIST_RECHECK: Final = 5.0
 LISTS_ALONE_UNTOLD: Final = 10.0
 """The same for a stop that the exchange has never reported. Two snapshots suffice, so that another stop is not late."""
 
+CHECK_FIRST: Final = 15.0
+"""Seconds, beyond the read lag, for which an exit waits for a snapshot that shows the position, after something may
+have been missed. Lists were seen to leave entries out for up to 10 s, and a snapshot takes its time after
+an outage."""
+
 INCOMPLETE_FOR: Final = 300.0
 """Seconds after which a stop that incomplete lists do not show is looked up, and again so long after. One that is empty by
 mistake for two minutes has no position look its stop up."""

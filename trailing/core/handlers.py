@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from trailing.core import answers, entering, inputs, snapshots, updates, wishes
+from trailing.core import answers, entering, inputs, leftovers, snapshots, updates, wishes
 from trailing.core.inputs import Input
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ HANDLERS: Final[Mapping[type[Input], Callable[[PositionState, Any, float], None]
     inputs.Answered: answers.on_answered,
     inputs.SnapshotTaken: snapshots.on_snapshot,
     inputs.TimePassed: wishes.on_time,
-    inputs.StopFound: snapshots.on_stop_found,
+    inputs.StopFound: leftovers.on_stop_found,
     inputs.RetryNow: wishes.on_retry_now,
     inputs.CheckWanted: wishes.on_check_wanted,
     inputs.CloseWanted: wishes.on_close_wanted,

@@ -45,15 +45,6 @@ if TYPE_CHECKING:
 NEVER: Final = math.inf
 """No request is wanted before an input changes the state."""
 
-CHECK_FIRST: Final = 15.0
-"""Seconds, beyond the read lag, for which an exit waits for a snapshot that shows the position, after something may
-have been missed. Lists were seen to leave entries out for up to 10 s, and a snapshot takes its time after
-an outage."""
-
-CHECK_AGAIN: Final = 2.0
-"""The same after each further time. It is shorter, so that a connection that comes and goes can't put an exit off
-for as long as it does."""
-
 Wanted: TypeAlias = Request | float | None
 Rule: TypeAlias = "Callable[[PositionState, float], Wanted]"
 
@@ -180,8 +171,8 @@ def _first_checked(p: PositionState, at: float, request: Request) -> Wanted:
     is_owners = isinstance(p.goal, Close) and not p.goal.is_revocable
     if is_owners and p.checked_at > -math.inf:
         return request  # its owner wants closed what is there, and a snapshot has shown it since the process began
-    checked_by = max(p.missed_since + CHECK_FIRST, p.missed_until + CHECK_AGAIN)
-    return checked_by if p.missed_until < NEVER and at < checked_by else request
+    is_unsure = p.missed_until < NEVER and at < p.checked_by
+    return p.checked_by if is_unsure else request
 
 
 def find_unknown(p: PositionState, at: float) -> Wanted:

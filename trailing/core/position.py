@@ -74,7 +74,7 @@ class PositionState:
         flat: the evidence for the position being flat.
         check_from: a snapshot is wanted that is requested at this time or later; infinite: none is.
         missed_until: a snapshot requested at this time or later shows what may have been missed; infinite: nothing was.
-        missed_since: the first such time since the last such snapshot.
+        checked_by: until when an exit by software waits for such a snapshot.
         again_at: when another snapshot can decide an open question; infinite: there is none.
         checked_at, shown_at, listed_at: when the last snapshot was requested that judged it, told its quantity, lists it.
         policy_from: when `retry_for` begins. Infinite until placing a stop was answered.
@@ -140,7 +140,7 @@ class PositionState:
     flat: FlatEvidence = field(init=False)
     check_from: float = math.inf
     missed_until: float = math.inf
-    missed_since: float = math.inf
+    checked_by: float = -math.inf
     again_at: float = math.inf
     checked_at: float = -math.inf
     shown_at: float = -math.inf

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from trailing.core.account import PositionReport
 from trailing.core.derived import derive
 from trailing.core.entries import EntryFacts
-from trailing.core.evidence import Timing
+from trailing.core.evidence import CHECK_FIRST, Timing
 from trailing.core.goals import PROTECT, Close, End, Goal, Release
 from trailing.core.identity import left_open
 from trailing.core.model import Candle, Market, Position, StopOrder, check_money, refuse
@@ -227,7 +227,8 @@ def restore_position(
         p.exit_reason, p.replaced_by = p.goal.reason, record.replaced_by
     if not (record.quantity or record.left_open or p.entry):
         p.flat.note_flat(at, "fill")  # fills have closed all of it, so that two lists decide as before the restart
-    p.check_from = p.missed_until = p.missed_since = at + timing.read_lag
+    p.check_from = p.missed_until = at + timing.read_lag
+    p.checked_by = p.check_from + CHECK_FIRST
     derive(p, at)
     if p.unprotected_span is not None:
         p.unprotected_span = replace(p.unprotected_span, cause="outage")

@@ -67,9 +67,14 @@ def show(p: PositionState, order: Order, shown: StopOrder, at: float) -> None:
         if shown.quantity != known.quantity:
             filled += max(_ZERO, known.quantity - shown.quantity)
             quantity = shown.quantity
-    if not is_crossed(p.position.side, p.ratchet.last, shown.price) and order.purpose == "stop":
-        p.raise_floor(shown.price)
+    note_price(p, order, shown)
     acknowledge(p, order, shown, at, price=asked, quantity=quantity, filled=filled)
+
+
+def note_price(p: PositionState, order: Order, shown: StopOrder) -> None:
+    """Let no later stop be looser than one that the exchange shows, even if a change of it may still be executed."""
+    if order.purpose == "stop" and not is_crossed(p.position.side, p.ratchet.last, shown.price):
+        p.raise_floor(shown.price)
 
 
 def as_grown(p: PositionState, order: Order, shown: StopOrder, asked_at: float) -> StopOrder:

@@ -24,18 +24,26 @@ from trailing.core.evidence import (
     LISTS_ALONE,
     LISTS_ALONE_UNTOLD,
     count_missed,
-    judge_absence,
 )
 from trailing.core.goals import Close, End
 from trailing.core.identity import has_known_entry, identify, left_open, stop_that_counts
-from trailing.core.inputs import SnapshotTaken, StopFound
+from trailing.core.inputs import SnapshotTaken
+from trailing.core.leftovers import judge_leftovers
 from trailing.core.model import Side, StopOrder
 from trailing.core.orders import CANCELLING, CHANGING, INTENDED, LIVE, SENT, Order
-from trailing.core.prices import is_crossed, is_tighter
+from trailing.core.prices import is_tighter
 from trailing.core.refusals import tell_refusal
 from trailing.core.requests import ClosePosition, FindOrder
 from trailing.core.retries import TOLD_AFTER
-from trailing.core.shown import as_grown, count_tighter_again, lose, miss, new_stop, show, tell_opened, withdraw_native
+from trailing.core.shown import (
+    as_grown,
+    lose,
+    miss,
+    new_stop,
+    note_price,
+    show,
+    withdraw_native,
+)
 from trailing.core.stop_slots import note_listed
 from trailing.errors import UsageError
 
@@ -68,7 +76,7 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
         p.missing_stops, p.is_lookup_untrusted, p.is_listing_untrusted = (), False, False
     note_listed(p, snapshot)
     _judge_orders(p, snapshot, listed, at)
-    _judge_leftovers(p, snapshot, listed, at)
+    judge_leftovers(p, snapshot, listed, at)
     if report is not None or key in snapshot.doubled_positions:
         p.listed_at = max(p.listed_at, snapshot.asked_at)
     if key in snapshot.doubled_positions:
@@ -134,6 +142,7 @@ def _judge_listed(p: PositionState, order: Order, shown: StopOrder, snapshot: Ac
         # Its presence proves nothing while the change may still be executed.
         settled_from = order.sent_at + p.timing.request_validity + lag
         if snapshot.asked_at < settled_from:
+            note_price(p, order, shown)
             p.again_at = min(p.again_at, settled_from)
             return
     if order.absent_since is not None:
@@ -205,67 +214,6 @@ def _settle_exit(p: PositionState, order: Order, snapshot: AccountSnapshot, at: 
         revoke_close(p)
     elif p.reported_entry is not None and report.quantity > (left_open(p) or _ZERO):
         end_flat(p, replaced_by=report)
-
-
-def _judge_leftovers(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, StopOrder], at: float) -> None:
-    """Adopt each stop of ours that has no row.
-
-    It is adopted on the second snapshot that shows it, or on the first if the position is unprotected and not opening.
-    The tightest stop counts then.
-    """
-    before, p.leftovers = p.leftovers, {}
-    for client_order_id, order in listed.items():
-        if client_order_id in p.orders:
-            continue
-        ended = p.ended_orders.get(client_order_id)
-        verdict = judge_absence(
-            before.get(client_order_id),
-            asked_at=snapshot.asked_at,
-            answered_at=snapshot.answered_at,
-            lag=p.timing.orders_read_lag,
-            changed_at=-math.inf if ended is None else ended.changed_at,
-        )
-        is_wanted = not (p.is_covered or p.is_opening or isinstance(p.goal, End))
-        if verdict.confirmed or (is_wanted and verdict.since is not None):
-            take_in(p, order, at)
-            continue
-        p.again_at = min(p.again_at, verdict.again_at)
-        if verdict.since is not None:
-            p.leftovers[client_order_id] = verdict.since
-
-
-def on_stop_found(p: PositionState, found: StopFound, at: float) -> None:
-    """Adopt a live stop of ours found behind a position read from the exchange."""
-    p.was_tried = p.is_entry_checked = True
-    take_in(p, found.order, at)
-    p.ratchet.ask_rules()
-
-
-def take_in(p: PositionState, order: StopOrder, at: float) -> None:
-    """Add a live order of ours to the table.
-
-    A trailing order is added to be cancelled. A stop with another trigger than the plan's does not count beside another
-    stop.
-    """
-    is_native = order.callback is not None
-    is_other = order.source != p.plan.trigger and p.is_covered
-    row, before = (
-        new_stop(order, is_unwanted=is_native, is_superseded=is_other),
-        p.ended_orders.pop(order.client_order_id, None),
-    )
-    if (
-        before is not None
-    ):  # it had ended by other reports, or the exchange placed it again for a further fill of the entry
-        known = before.told_before + before.told
-        row = replace(row, told=before.told, told_before=before.told_before, trades=before.trades, filled=known)
-    p.put(row)
-    if is_native:
-        return
-    count_tighter_again(p, order)
-    if not is_crossed(p.position.side, p.ratchet.last, order.price):
-        p.raise_floor(order.price)
-    if not p.is_covered:
-        tell_opened(p, order, at)
 
 
 # The position.

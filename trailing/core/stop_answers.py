@@ -197,6 +197,7 @@ def found(p: PositionState, request: FindOrder, order: Order | None, result: Sto
         return
     until = order.sent_at + p.timing.request_validity
     if order.state in (CHANGING, CANCELLING) and p.sent_at < until:
+        shown.note_price(p, order, result)
         p.put(replace(order, absent_since=None, find_at=until + p.timing.orders_read_lag))
         return
     shown_from = order.changed_at + p.timing.orders_read_lag

@@ -14,6 +14,7 @@ from trailing.core.endings import give_up, refuse_entry, revoke_close, tell_fail
 from trailing.core.entering import look_up
 from trailing.core.entries import EntryFacts
 from trailing.core.entry_checks import check_entry
+from trailing.core.evidence import CHECK_FIRST
 from trailing.core.goals import PROTECT, Close, End, Release
 from trailing.core.inputs import (
     CheckWanted,
@@ -51,8 +52,9 @@ def on_check_wanted(p: PositionState, wanted: CheckWanted, at: float) -> None:
     p.want_snapshot(at)
     p.successor = wanted.successor or p.successor
     p.is_awaited |= wanted.successor is not None
-    if wanted.is_resumed or p.missed_until == math.inf:
-        p.missed_since = p.check_from
+    is_over = p.missed_until == math.inf or at >= p.checked_by
+    if is_over or wanted.is_resumed:  # otherwise a connection that comes and goes would put an exit off without end
+        p.checked_by = p.check_from + CHECK_FIRST
     p.missed_until = p.check_from
     look_up(p, at)
 
