@@ -1077,6 +1077,21 @@ def test_what_the_update_of_the_last_fill_says_to_be_left_was_added_to_and_is_no
     assert driver.state.quantity == (D("0.5") if same else 0)
 
 
+@pytest.mark.parametrize("was_missed", [False, True])
+def test_what_is_left_behind_its_live_stop_after_an_exit_of_an_unconfirmed_quantity_is_no_other_position(
+    was_missed: bool,
+) -> None:
+    driver = waiting(timing=TIMING)
+    driver.shows(driver.live["a"], a_report(), at=5.0)
+    if was_missed:
+        driver.step(CheckWanted(), 6.0)  # a person adds to the position, and no list shows it
+    driver.step(CloseWanted("on purpose"))
+    driver.at = 10.0
+    driver.does()
+    driver.shows(driver.live["a"], a_report("0.5", "99"), at=12.0)
+    assert driver.alarms == (["a closed position is open again"] if was_missed else [ANOTHER])
+
+
 def test_a_larger_position_whose_stop_we_were_changing_is_the_same_and_gets_another_stop() -> None:
     driver = waiting(market=AMENDS)
     driver.shows(A, a_report(), at=5.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -254,6 +255,7 @@ def _closed(p: PositionState, request: ClosePosition, order: Order | None, fill:
         p.last_fill = fill
         p.tell(ExitFilled, quantity=rest, price=proceeds / rest, left=p.quantity)
     if not p.quantity:
+        p.is_rest_unknown = p.missed_until < math.inf
         note_all_filled(p, at)
     elif fill.at > p.updated_at:  # otherwise the last update of the position includes it
         p.flat.note_changed(at)

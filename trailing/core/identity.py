@@ -47,7 +47,7 @@ def identify(p: PositionState, report: PositionReport, listed: dict[str, StopOrd
         return "doubted"  # the stop may be gone, or the list of stops may be incomplete
     if is_settled:
         return "another"
-    is_left = bool(p.quantity) or report.quantity <= (left_open(p) or _ZERO)
+    is_left = bool(p.quantity) or report.quantity <= (left_open(p) or _ZERO) or (p.is_rest_unknown and has_stop)
     if is_left and (has_stop or not was_reported):
         return "same"
     if not was_reported:

@@ -86,6 +86,7 @@ class PositionState:
         is_lookup_untrusted: a look-up does not show the stop in place of a missing one, so look-ups prove no absence.
         updated_at: when the change happened that an update last reported; `told_quantity`: the quantity that it left.
         left_open_before: `left_open` as an earlier process stored it, or as a later update than the last fill's changed it.
+        is_rest_unknown: it was closed by a quantity that no list had shown since something may have been missed.
         doubted_stop: the unlisted stop that counted at a change of the entry price. Without it, the position is gone.
         successor: another position of its key, handed in by a caller, until a snapshot shows which is open; or None.
         is_awaited: another position of its key was handed in, and waits for its end.
@@ -154,6 +155,7 @@ class PositionState:
     updated_at: float = -math.inf
     told_quantity: Decimal | None = None
     left_open_before: Decimal | None = None
+    is_rest_unknown: bool = False
     doubted_stop: str | None = None
     successor: Position | None = None
     is_awaited: bool = False
