@@ -201,10 +201,11 @@ async def test_apprise_uses_no_thread_that_the_end_of_the_process_waits_for() ->
 def test_a_process_ends_while_a_receiver_hangs(scheme: str) -> None:
     code = """
 import sys, trio
+import apprise  # which takes seconds on a busy machine
 from trailing.alerts import Message, make_channel
 
 async def main():
-    with trio.move_on_after(2.0):
+    with trio.move_on_after(3.0):
         await make_channel(sys.argv[1]).send(Message("title", "text"))
 
 trio.run(main)
@@ -214,7 +215,7 @@ trio.run(main)
         url = found.url.replace("http", scheme, 1)
         subprocess.run([sys.executable, "-c", code, url], check=True, timeout=60)
         assert len(found.requests) == 1
-    assert time.perf_counter() - began < 10.0
+    assert time.perf_counter() - began < 20.0
 
 
 @pytest.mark.parametrize("make", MAKERS)
