@@ -230,7 +230,7 @@ def test_the_workers_of_a_sweep_that_was_killed_end(long_sweep: subprocess.Popen
 
 
 @pytest.mark.slow  # each process imports numba
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.repeats)])
 def test_a_signal_to_the_whole_group_is_one_line_at_once(
     long_sweep: subprocess.Popen[str], number: signal.Signals
 ) -> None:

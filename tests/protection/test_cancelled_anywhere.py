@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from each_step import cancel_steps, in_thirds_but
+from each_step import cancel_steps, in_fifths_but
 from histories import History
 from worlds import BTC, PLAN, World, a_position, open_listened, open_world, some_positions
 
@@ -37,7 +37,7 @@ def world_with(fault: str, *, with_manager: bool, **options: Any) -> AbstractAsy
     return open_world(latency=1.0, with_manager=with_manager, **FAULTS[fault], **options)
 
 
-@pytest.mark.parametrize("fault", in_thirds_but("lost-reply", FAULTS))
+@pytest.mark.parametrize("fault", in_fifths_but("lost-reply", FAULTS))
 @pytest.mark.parametrize("count", [1, 3])
 async def test_opening_cancelled_anywhere_leaves_nothing_behind_while_the_manager_lives_on(
     fault: str, count: int, autojump_clock: trio.testing.MockClock
@@ -62,7 +62,7 @@ async def test_opening_cancelled_anywhere_leaves_nothing_behind_while_the_manage
     assert await cancel_steps(fault, world, act, check) > 10
 
 
-@pytest.mark.parametrize("fault", in_thirds_but("lost-reply", FAULTS))
+@pytest.mark.parametrize("fault", in_fifths_but("lost-reply", FAULTS))
 @pytest.mark.parametrize("count", [1, 3])
 async def test_opening_cancelled_anywhere_with_the_manager_leaves_nothing_behind(
     fault: str, count: int, autojump_clock: trio.testing.MockClock
@@ -107,7 +107,7 @@ def faults_of(fault: str, operation: Operation, call: int, commit: int) -> dict[
     return faults[fault]
 
 
-@pytest.mark.parametrize("fault", in_thirds_but("lost-reply", MOVE_FAULTS))
+@pytest.mark.parametrize("fault", in_fifths_but("lost-reply", MOVE_FAULTS))
 @pytest.mark.parametrize("kind", MOVES)
 async def test_move_cancelled_anywhere_leaves_nothing_behind(
     fault: str, kind: str, autojump_clock: trio.testing.MockClock
@@ -165,7 +165,7 @@ async def end_native_work(world: World) -> None:
             await trio.sleep(5)
 
 
-@pytest.mark.parametrize("fault", in_thirds_but("lost-reply", MOVE_FAULTS))
+@pytest.mark.parametrize("fault", in_fifths_but("lost-reply", MOVE_FAULTS))
 @pytest.mark.parametrize("kind", NATIVE_MOVES)
 async def test_a_trailing_order_that_begins_or_ends_cancelled_anywhere_leaves_nothing_behind(
     fault: str, kind: str, autojump_clock: trio.testing.MockClock

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from each_step import cancel_steps, in_thirds_but
+from each_step import cancel_steps, in_fifths_but
 from histories import History, broken_bounds
 from worlds import BTC, World, a_position, open_listened, open_world
 
@@ -103,7 +103,7 @@ async def cross(world: World) -> None:
     await world.running.wait_closed()
 
 
-@pytest.mark.parametrize("fault", in_thirds_but("lost-reply", FAULTS))
+@pytest.mark.parametrize("fault", in_fifths_but("lost-reply", FAULTS))
 async def test_a_close_that_is_cancelled_anywhere_is_carried_on_by_the_manager(
     fault: str, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -118,14 +118,14 @@ async def test_a_close_that_is_cancelled_anywhere_is_carried_on_by_the_manager(
     assert await cancel_steps(fault, protected, lambda worlds: close(worlds[0]), check) > 5
 
 
-@pytest.mark.parametrize("fault", in_thirds_but("lost-reply", FAULTS))
+@pytest.mark.parametrize("fault", in_fifths_but("lost-reply", FAULTS))
 async def test_a_close_that_is_cancelled_anywhere_with_the_manager_leaves_nothing_half_done(
     fault: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     await cancel_with_the_manager(fault, close)
 
 
-@pytest.mark.parametrize("fault", in_thirds_but("lost-reply", FAULTS))
+@pytest.mark.parametrize("fault", in_fifths_but("lost-reply", FAULTS))
 async def test_an_exit_by_software_that_is_cancelled_anywhere_leaves_nothing_half_done(
     fault: str, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -133,7 +133,7 @@ async def test_an_exit_by_software_that_is_cancelled_anywhere_leaves_nothing_hal
     await cancel_with_the_manager(fault, cross, partial_fills=lambda order, tick: D(0))
 
 
-@pytest.mark.parametrize("fault", in_thirds_but("lost-reply", FAULTS))
+@pytest.mark.parametrize("fault", in_fifths_but("lost-reply", FAULTS))
 async def test_an_exit_in_place_of_the_first_stop_that_is_cancelled_anywhere_leaves_nothing_half_done(
     fault: str, autojump_clock: trio.testing.MockClock
 ) -> None:

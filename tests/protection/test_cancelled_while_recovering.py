@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import trio
 import trio.testing
-from each_step import cancel_steps, in_thirds_but
+from each_step import cancel_steps, in_fifths_but
 from simulation.laboratory import Scenario
 from simulation.laboratory.fault_schedule import FaultSchedule
 from simulation.laboratory.process import KillableExchange, KillableStore, Process
@@ -91,7 +91,7 @@ async def check_settled(world: World) -> None:
         await world.check(*STORED, a_position(LEFTOVER))
 
 
-@pytest.mark.parametrize("fault", in_thirds_but("lost-reply", FAULTS))
+@pytest.mark.parametrize("fault", in_fifths_but("lost-reply", FAULTS))
 async def test_a_recovery_cancelled_anywhere_leaves_what_stands_standing_and_the_next_one_ends_it(
     fault: str, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from each_step import cancel_steps, in_thirds
+from each_step import cancel_steps, in_fifths
 from inspection import Key
 from worlds import PLAN, START, World, open_listened, open_world, slow_but
 
@@ -122,7 +122,7 @@ def cases(*fast: str) -> list[Any]:
             return [case]
         # Each fault meets each attachment, and each wave, once among the slow ones.
         is_enough = (fault + attached + wave) % 3 == 0
-        return in_thirds(case) if is_enough else [pytest.param(case, marks=pytest.mark.repeats)]
+        return in_fifths(case) if is_enough else [pytest.param(case, marks=pytest.mark.repeats)]
 
     return [parameter for numbers in product(range(len(FAULTS)), range(3), range(3)) for parameter in marked(*numbers)]
 
