@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
@@ -401,10 +401,14 @@ class Inspection:
 
     def record_events(self, events: list[Event]) -> None:
         """Add every event from now on to a list, before anybody else gets it."""
+        self.call_with_events(events.append)
+
+    def call_with_events(self, take: Callable[[Event], object]) -> None:
+        """Call a function with every event from now on, before anybody else gets it."""
         publish = self._records.publisher.publish
 
         def keep(event: Event) -> None:
-            events.append(event)
+            take(event)
             publish(event)
 
         self._records.publisher.publish = keep  # type: ignore[method-assign]

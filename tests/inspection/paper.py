@@ -10,7 +10,7 @@ import trio
 
 from trailing import StopRecord
 from trailing.core.entry_orders import EntryOrder
-from trailing.core.model import Side, StopOrder
+from trailing.core.model import Position, Side, StopOrder
 from trailing.errors import TrailingError
 from trailing.exchanges.limiter import Limiter
 from trailing.exchanges.paper import PaperExchange
@@ -67,6 +67,13 @@ def amend_by_hand(paper: PaperExchange, order: StopOrder, price: Decimal) -> Sto
     amended = paper._account.amend(order.symbol, order.client_order_id, price, order.quantity, at)
     paper._transport.note(at, "amend_by_hand", order.symbol, order.client_order_id, amended)
     return amended
+
+
+def add_by_hand(paper: PaperExchange, position: Position) -> None:
+    """Add a filled entry as `PaperExchange.enter`, without its checkpoint, so that the position can't end before."""
+    at = trio.current_time()
+    paper._account.enter(position, at)
+    paper._transport.note(at, "add_by_hand", position.symbol, None, position)
 
 
 def watch_entries(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import msgspec
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
-from rich.table import Table
 
 from simulation.laboratory.harsh_table import (
     ALL,
@@ -30,6 +28,7 @@ from simulation.laboratory.harsh_table import (
 from simulation.laboratory.quiet import quiet_log
 from simulation.laboratory.report import WorldReport
 from simulation.laboratory.scenario import Scenario
+from simulation.laboratory.summary import summary_table
 from simulation.laboratory.world import run_world
 from trailing.stores.urls import is_postgres
 
@@ -64,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
             others = f"{'--day ' if options.day else ''}{'--store … ' if options.store else ''}"
             replayed = f"--seed {report.seed}" if options.day else replay(kind, report.seed)
             console.print(f"replay it with: python -m simulation.laboratory {others}{replayed}", highlight=False)
-    console.print(_table(reports, time.monotonic() - started))
+    console.print(summary_table(reports, time.monotonic() - started))
     return 1 if any(report.broken for report in reports) else 0
 
 
@@ -129,33 +128,6 @@ def _postgres(address: str) -> str:
     if not is_postgres(address):
         raise argparse.ArgumentTypeError("needs the address of a Postgres server, postgresql://…")
     return address
-
-
-def _table(reports: Sequence[WorldReport], seconds: float) -> Table:
-    table = Table(title="simulated worlds", show_header=False)
-    open_seconds = sum(report.open_seconds for report in reports)
-    unprotected = Counter[str]()
-    for report in reports:
-        unprotected.update(report.unprotected_seconds)
-    rows = {
-        "worlds": f"{len(reports)} in {seconds:.1f} s",
-        "kills": f"{sum(report.deaths for report in reports)}",
-        "checks": f"{sum(report.steps for report in reports)}",
-        "worlds with violations": f"{sum(bool(report.broken) for report in reports)}",
-        "position-seconds": f"{open_seconds:,.0f}",
-        "protected": f"{1 - sum(unprotected.values()) / open_seconds:.4%}" if open_seconds else "no position was open",
-        **{f"unprotected: {why}": f"{seconds:,.1f} s" for why, seconds in sorted(unprotected.items())},
-    }
-    strikes = Counter[str]()
-    for report in reports:
-        strikes.update(report.strikes)
-    rows |= {f"faults: {kind}": f"{count:,}" for kind, count in strikes.most_common()}
-    for report in reports:
-        if report.objects:
-            rows["objects of trailing.protection, every two hours"] = ", ".join(map(str, report.objects))
-    for name, value in rows.items():
-        table.add_row(name, value)
-    return table
 
 
 if __name__ == "__main__":

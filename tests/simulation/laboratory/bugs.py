@@ -1,4 +1,4 @@
-"""Tell a bug of the laboratory from a bug of the library."""
+"""Tell a bug of the simulations from a bug of the library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from trailing.errors import TrailingError
 
-_HERE: Final = Path(__file__).parent
+_SIMULATIONS: Final = Path(__file__).parents[1]
 
 
 def leaves(error: BaseException) -> list[BaseException]:
@@ -19,9 +19,9 @@ def leaves(error: BaseException) -> list[BaseException]:
 
 
 def is_laboratory_bug(error: BaseException) -> bool:
-    """Whether the laboratory itself raised an error that ended a manager, other than a `TrailingError`."""
+    """Whether a simulation itself raised an error that ended a manager, other than a `TrailingError`."""
     for leaf in leaves(error):
         frames = traceback.extract_tb(leaf.__traceback__)
-        if not isinstance(leaf, TrailingError) and frames and Path(frames[-1].filename).parent == _HERE:
+        if not isinstance(leaf, TrailingError) and frames and _SIMULATIONS in Path(frames[-1].filename).parents:
             return True
     return False

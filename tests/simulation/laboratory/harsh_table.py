@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Final
 
@@ -13,7 +11,7 @@ import msgspec
 from rich.table import Table
 
 from simulation.laboratory.harsh_rates import KINDS, HarshRates
-from simulation.laboratory.quiet import quiet_log
+from simulation.laboratory.parallel import run_parallel
 from simulation.laboratory.report import WorldReport
 from simulation.laboratory.scenario import Scenario
 from simulation.laboratory.world import run_world
@@ -78,9 +76,8 @@ def run_kinds(
         store: as in `run_world`.
     """
     worlds = [(kind, seed) for kind in kinds for seed in seeds]
-    with ProcessPoolExecutor(os.cpu_count(), initializer=quiet_log) as processes:
-        reports = processes.map(partial(_run, store=store), worlds, chunksize=4)
-        yield from zip((kind for kind, _ in worlds), reports, strict=True)
+    reports = run_parallel(partial(_run, store=store), worlds)
+    yield from zip((kind for kind, _ in worlds), reports, strict=True)
 
 
 def _run(world: tuple[str, int], store: str | None) -> WorldReport:

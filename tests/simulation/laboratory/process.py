@@ -10,11 +10,10 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import trio
 
-from simulation.laboratory.fault_schedule import FaultSchedule
 from simulation.laboratory.harsh_exchange import HarshExchange
 from trailing.errors import LeaseLost, OutcomeUnknown, StoreError, TrailingError
 from trailing.exchanges.paper import PaperExchange
@@ -22,9 +21,24 @@ from trailing.exchanges.port import StreamState, Update
 from trailing.exchanges.updates import waiting
 from trailing.stores.leases import LeaseProxy
 from trailing.stores.port import EventRecord, Lease, Loaded, Store, StoreWrite, Writer
-from trailing.testing.faults import FaultyExchange, Operation, Script
+from trailing.testing.faults import Fault, FaultyExchange, Operation, Script
 
 T = TypeVar("T")
+
+
+class CallFaults(Protocol):
+    """The faults between a process and its exchange, such as a `FaultSchedule`.
+
+    Attributes:
+        outage: the number of outages that have begun so far.
+        is_unreachable: whether the exchange can't be reached now.
+    """
+
+    outage: int
+    is_unreachable: bool
+
+    def fault(self, operation: str, symbol: str | None, number: int, /) -> Fault | None:
+        """Return the fault of a call that is made now, or None."""
 
 
 class Process:
@@ -63,7 +77,7 @@ class Process:
 
 
 class _KillableScript(Script):
-    def __init__(self, process: Process, fault_schedule: FaultSchedule) -> None:
+    def __init__(self, process: Process, fault_schedule: CallFaults) -> None:
         super().__init__(fault_schedule.fault)
         self._process, self._fault_schedule = process, fault_schedule
 
@@ -85,7 +99,7 @@ class _KillableScript(Script):
 class KillableExchange(FaultyExchange):
     """The exchange of one process, with the faults of a schedule."""
 
-    def __init__(self, inner: PaperExchange | HarshExchange, process: Process, fault_schedule: FaultSchedule) -> None:
+    def __init__(self, inner: PaperExchange | HarshExchange, process: Process, fault_schedule: CallFaults) -> None:
         super().__init__(inner, {})
         self._script = _KillableScript(process, fault_schedule)
         self._process, self._fault_schedule = process, fault_schedule
@@ -110,9 +124,7 @@ class KillableExchange(FaultyExchange):
 class _KillableUpdates(trio.abc.ReceiveChannel[Update]):
     """A stream with outages. Opened during an outage, it reports that and connects afterwards; a later outage ends it silently."""
 
-    def __init__(
-        self, updates: trio.abc.ReceiveChannel[Update], process: Process, fault_schedule: FaultSchedule
-    ) -> None:
+    def __init__(self, updates: trio.abc.ReceiveChannel[Update], process: Process, fault_schedule: CallFaults) -> None:
         self._updates, self._process, self._fault_schedule = updates, process, fault_schedule
         self._outage = fault_schedule.outage
         self._pending: list[Update] = []

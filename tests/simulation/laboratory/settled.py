@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from decimal import Decimal
 from typing import Final
 
@@ -30,6 +30,26 @@ def check_settled(
     report_violation: Callable[[str, str], None],
 ) -> None:
     """Compare exchange, manager and store. `loaded`: the store's records; `report_violation`: called for each violation."""
+    check_consistent(exchange, manager, loaded, markets, report_violation)
+    for key, unprotected in unprotected_at_rest(exchange, manager).items():
+        what = "1. a position is unprotected at the end of the calm time"
+        report_violation(what, f"{key[1]} {key[0]}, {unprotected}")
+
+
+def check_consistent(
+    exchange: PaperExchange,
+    manager: Manager,
+    loaded: Loaded,
+    markets: Sequence[Market],
+    report_violation: Callable[[str, str], None],
+    *,
+    ignored: Set[str] = frozenset(),
+) -> None:
+    """Compare exchange, manager and store as `check_settled`, where positions may be unprotected.
+
+    Args:
+        ignored: the client order ids of stops that are not ours any more.
+    """
     inside = Inspection(manager)
     live, positions = list[StopOrder](), dict[Key, Decimal]()
     for market in markets:
@@ -47,6 +67,7 @@ def check_settled(
         loaded=loaded,
         is_ours=is_ours,
         moving=inside.with_work(),
+        before=ignored,
         unprotected=manager.unprotected().keys(),
         closing=inside.closing(),
         listed_beside=inside.listed_beside(),
@@ -56,9 +77,6 @@ def check_settled(
         report_violation(what, about)
     for key in snapshot.claims - positions.keys() - snapshot.moving:
         report_violation("FM 19. a position that closed long ago is still claimed", f"{key[1]} {key[0]}")
-    for key, unprotected in unprotected_at_rest(exchange, manager).items():
-        what = "1. a position is unprotected at the end of the calm time"
-        report_violation(what, f"{key[1]} {key[0]}, {unprotected}")
 
 
 def unprotected_at_rest(exchange: PaperExchange, manager: Manager) -> dict[Key, Unprotected]:
