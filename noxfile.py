@@ -320,9 +320,9 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def simulate(session: nox.Session) -> None:
-    """Run 2,000 harsh worlds (or ``-- --seeds N`` alone), 500 calm ones, a day, 250 kills and 50 takeovers, on Postgres too, and all else.
+    """Run 2,000 harsh worlds (or ``-- --seeds N`` alone), 500 calm ones, 500 that heal, a day, 250 kills and 50 takeovers, and all else.
 
-    All else: the repeated tests, the property tests at random with 2,000 examples each, all tests that aren't slow on every older
+    All else: the worlds and the kills on Postgres, the repeated tests, the property tests at random with 2,000 examples each, all tests that aren't slow on every older
     Python, and those of the stores with psycopg[c].
     """
     install(session, "test")
@@ -332,6 +332,7 @@ def simulate(session: nox.Session) -> None:
         return
     session.run("python", "-m", "simulation.laboratory", "--calm", "--seeds", "500")
     session.run("python", "-m", "simulation.laboratory", "--day")
+    session.run("python", "-m", "simulation.healing", "--seeds", "500")
     session.run("python", "-m", "simulation.killing", "--kills", "200")
     session.run("python", "-m", "simulation.killing", "--kills", "50", "--positions", "18", "--entries")
     for module, *count in (("laboratory", "--seeds", "200"), ("killing", "--kills", "200")):

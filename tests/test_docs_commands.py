@@ -71,6 +71,8 @@ RUN_BY = {
 # Simulations, with smaller numbers: the large ones are run by `nox -s simulate`.
 SIMULATIONS = {
     "python -m simulation.laboratory --seeds 200": ("--seeds", "1"),
+    "python -m simulation.healing --seeds 500": ("--seeds", "1"),
+    "python -m simulation.healing --seed 7": ("--seed", "7"),
     "python -m simulation.killing --kills 200": ("--help",),
     "python -m simulation.takeover --takeovers 50": ("--help",),
 }

@@ -96,7 +96,7 @@ def test_what_is_installed_has_the_kit_for_users_and_no_simulation() -> None:
     modules = {module.name for module in pkgutil.walk_packages(trailing.__path__, "trailing.")}
     assert {"trailing.testing.faults", "trailing.testing.check_exchange"} < modules
     simulations = {path.parent.name for path in (ROOT / "tests" / "simulation").glob("*/__main__.py")}
-    assert simulations == {"laboratory", "killing", "takeover"}
+    assert simulations == {"laboratory", "healing", "killing", "takeover"}
     assert {module for module in modules if simulations & set(module.split("."))} == set()
 
 
