@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from typing import Final
 
@@ -61,12 +61,15 @@ class Bot:
         self._opened[key] = None
         self.handed_in.pop(key, None)
 
-    async def protect(self, manager: Manager, position: Position, plan: TrailPlan) -> None:
-        """Hand in a position that was opened."""
-        key = (position.symbol, position.side)
-        with self._handing_in(key, "protect"):
-            report = await manager.protect_wave((position,), deadline=5.0, plan=plan)
-            self._note_outcome(key, "protect", report.outcomes[0])
+    async def protect(self, manager: Manager, positions: Sequence[Position], plan: TrailPlan) -> None:
+        """Hand in positions that were opened, as one wave."""
+        keys = [(position.symbol, position.side) for position in positions]
+        with ExitStack() as noted:
+            for key in keys:
+                noted.enter_context(self._handing_in(key, "protect"))
+            report = await manager.protect_wave(positions, deadline=5.0, plan=plan)
+            for key, outcome in zip(keys, report.outcomes, strict=True):
+                self._note_outcome(key, "protect", outcome)
 
     async def enter(self, manager: Manager, entry: Entry, deadline: float) -> None:
         """Open a position with an entry."""

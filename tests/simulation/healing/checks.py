@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -18,8 +18,12 @@ from simulation.laboratory.settled import check_consistent
 from trailing.core.model import Market, Percent, StopOrder
 from trailing.core.prices import is_tighter
 from trailing.core.rules import Callback
+from trailing.core.states import State
 from trailing.errors import WouldTrigger
 from trailing.stores.port import Loaded
+
+SETTLES_WITHIN: Final = 10.0
+"""Seconds within which a manager that was opened has done what it finds to be done."""
 
 TRAILS_WITHIN: Final = 40.0
 """Seconds within which a stop follows a price, the longest pacing of the plans included."""
@@ -31,6 +35,20 @@ MOST_REQUESTS: Final = 20, 10
 _MOVE: Final = Decimal("0.05")
 _TOLERANCE: Final = Decimal("0.003")
 """How much further from the price than the callback a stop may be: what the pacing of a plan leaves, and the last small move."""
+
+
+def check_stops_kept(world: World, before: Mapping[Key, Sequence[StopOrder]]) -> None:
+    """Check that the manager has cancelled no stop of an open position that it does not know.
+
+    Args:
+        before: the live stops of each position before the manager opened. Since then only the manager has changed anything.
+    """
+    claimed = Inspection(world.running).claimed()
+    for key, stops in before.items():
+        if stops and world.held(key) and key not in claimed and not world.stops(key):
+            world.report_violation(
+                "11. the stop of an open position was cancelled at a restart", f"{named(key)}, {stops}"
+            )
 
 
 async def check_healed(world: World, loaded: Loaded) -> None:
@@ -48,10 +66,11 @@ async def check_healed(world: World, loaded: Loaded) -> None:
             world.report_violation("9. a bug froze a position", f"{named(claim.key)}, {claim.error!r}")
     markets = [Market(symbol) for symbol in SYMBOLS]
     # An alarm tells of the stop of a position that is not ours, so that a person adopts the position.
-    ignored = world.left_stops() | inside.alarmed_orders() - {
-        stop.client_order_id for stop in world.running.stops().values()
-    }
-    check_consistent(world.exchange, world.running, loaded, markets, world.report_violation, ignored=ignored)
+    ours = {stop.client_order_id for stop in world.running.stops().values()}
+    ignored = world.left_stops() | inside.alarmed_orders() - ours
+    # The record of a position that was given up may remain beside that of the claim of its key.
+    claiming = Loaded([record for record in loaded.stops if record.state != State.CLOSED], loaded.intents)
+    check_consistent(world.exchange, world.running, claiming, markets, world.report_violation, ignored=ignored)
     await _check_requests(world)
     for symbol in SYMBOLS:
         await _check_trailing(world, symbol)

@@ -8,22 +8,22 @@ from functools import partial
 from typing import Final
 
 import trio
-from inspection import Inspection
+from inspection import Inspection, Key
 
 from simulation.healing.bot import Bot
-from simulation.healing.checks import check_healed
+from simulation.healing.checks import SETTLES_WITHIN, check_healed, check_stops_kept
 from simulation.healing.faults import StreamOutages
 from simulation.healing.measuring import Measurements
 from simulation.healing.scenario import SYMBOLS, HostileScenario
 from simulation.healing.steps import do_steps
-from simulation.healing.world import World
+from simulation.healing.world import KEYS, World
 from simulation.laboratory.bot import START, time_of_day
 from simulation.laboratory.bugs import is_laboratory_bug, leaves
 from simulation.laboratory.determinism import run_deterministically
 from simulation.laboratory.process import KillableExchange, KillableStore, Process
 from simulation.laboratory.report import WorldReport
 from simulation.laboratory.world_store import WorldStore, open_world_store
-from trailing.core.model import Tick
+from trailing.core.model import StopOrder, Tick
 from trailing.errors import LeaseLost, TrailingError, UsageError
 from trailing.exchanges.paper import open_paper
 from trailing.exchanges.paper.transport import LogEntry
@@ -74,6 +74,7 @@ class Run:
         self._world = World(scenario)
         self._store: WorldStore
         self._kills = 0
+        self._stops_before: dict[Key, list[StopOrder]] = {}
         self._lost_writes_from = math.inf
 
     async def run(self) -> WorldReport:
@@ -165,6 +166,7 @@ class Run:
             killable = KillableStore(inner, process, latency, draw, self._note_commit, is_remote=False)
             store = FaultyStore(killable, world.calls.store_fault)
             connection = KillableExchange(world.exchange, process, world.calls)
+            self._stops_before = {key: world.stops(key) for key in KEYS}
             with trio.CancelScope() as program:
                 async with open_manager(connection, store, self._scenario.plan, utc_start=time_of_day()) as manager:
                     Inspection(manager).call_with_events(partial(self._note_event, process))
@@ -190,6 +192,8 @@ class Run:
         world.healed_at = trio.current_time()
         world.note("everything heals")
         world.feed_again()
+        await trio.sleep(SETTLES_WITHIN)
+        check_stops_kept(world, self._stops_before)
         await world.bot.hand_in_missing(world.running)
         for _ in range(QUIET_SECONDS // 20):
             await trio.sleep(20)

@@ -98,7 +98,7 @@ def _a_venue(draw: random.Random, known: Set[str]) -> dict[str, Any]:
         "partial_fills": draw.choice((None, None, Decimal("0.4"))),
         "partial_entries": draw.choice((None, None, Decimal("0.4"))),
         "trigger_delay": draw.choice((0.0, 0.0, 0.0, 1.0)),
-        "most_stops": draw.choice((None, None, None, None, 2, 3)),
+        "most_stops": draw.choice((None,) * 8 + (2, 3)),
     }
     if venue["attached_stop"] == "bridge" and BRIDGES_ON_FULL_ACCOUNTS not in known:
         venue["most_stops"] = None

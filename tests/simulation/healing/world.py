@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from functools import partial
+from typing import TypeAlias
 
 import trio
 from inspection import Key
@@ -19,6 +20,11 @@ from simulation.laboratory.bot import time_of_day
 from trailing.core.model import Position, StopOrder, Tick
 from trailing.exchanges.paper import PaperExchange
 from trailing.protection.manager import Manager
+from trailing.protection.order_ids import is_ours
+
+
+Done: TypeAlias = str | None
+"""What a step did, for the log; None: nothing."""
 
 
 class World:
@@ -28,6 +34,7 @@ class World:
         draw: the random generator of the steps.
         manager: the manager that runs; None: none runs.
         program: the nursery of the program that runs. It runs the calls of the bot.
+        running_calls: the scope and the name of each call of the bot that runs.
         healed_at: when everything healed, in seconds of the world; None: the world is hostile.
         broken: the violations, each as ``"at 12.345: class: details"``.
         log: the steps so far, each with its time, and everything else that is noted.
@@ -44,6 +51,7 @@ class World:
         self.bot: Bot
         self.manager: Manager | None = None
         self.program: trio.Nursery | None = None
+        self.running_calls: dict[trio.CancelScope, str] = {}
         self.broken: list[str] = []
         self.healed_at: float | None = None
         self.log: list[tuple[object, ...]] = []
@@ -72,7 +80,15 @@ class World:
     def start_call(self, call: Callable[..., Awaitable[object]], *arguments: object) -> None:
         """Start a call of the bot, which goes on beside the steps."""
         assert self.program is not None
-        self.program.start_soon(partial(call, self.running), *arguments)
+        self.program.start_soon(self._run_call, partial(call, self.running, *arguments), call.__name__)
+
+    async def _run_call(self, call: Callable[[], Awaitable[object]], name: str) -> None:
+        with trio.CancelScope() as scope:
+            self.running_calls[scope] = name
+            try:
+                await call()
+            finally:
+                del self.running_calls[scope]
 
     # The market.
 
@@ -97,11 +113,10 @@ class World:
         return self.exchange.actual(key[0])[1].get(key[1], Decimal(0))
 
     def stops(self, key: Key) -> list[StopOrder]:
-        """Return the live stops of a position that are not left by a release."""
+        """Return the live stops of a position that are ours and not left by a release."""
         left = self.left_stops()
-        return [
-            one for one in self.exchange.actual(key[0])[0] if one.side == key[1] and one.client_order_id not in left
-        ]
+        stops = [one for one in self.exchange.actual(key[0])[0] if one.side == key[1]]
+        return [one for one in stops if is_ours(one.client_order_id) and one.client_order_id not in left]
 
     def left_stops(self) -> set[str]:
         """Return the ids of the stops that a release has left, and that are no position's stop since.
