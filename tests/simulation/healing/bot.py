@@ -28,11 +28,10 @@ class Bot:
     Args:
         note: called with each step, as text.
         report: called with the class and the details of a violation.
-        may_lose_writes: whether the program that ended last may have lost writes of the seconds before, when a position was handed
-            in at a time.
 
     Attributes:
-        handed_in: when each position was handed in for which the manager has to answer, in seconds of the world.
+        handed_in: when each position was handed in for which the manager has to answer, in seconds of the world. A position that a
+            store or a killed program may have lost is not among them.
         released: the positions that the manager was told to release.
         left_stops: the client order ids of the stops that it was told to leave.
     """
@@ -42,9 +41,8 @@ class Bot:
         exchange: PaperExchange,
         note: Callable[[str], object],
         report: Callable[[str, str], object],
-        may_lose_writes: Callable[[float], bool],
     ) -> None:
-        self._exchange, self._note, self._report, self._may_lose_writes = exchange, note, report, may_lose_writes
+        self._exchange, self._note, self._report = exchange, note, report
         self._opened: dict[Key, None] = {}  # in their order, because a set's order differs between processes
         self.handed_in: dict[Key, float] = {}
         self.released: dict[Key, None] = {}
@@ -53,6 +51,10 @@ class Bot:
     def is_open(self, key: Key) -> bool:
         """Whether a position is open, in truth."""
         return key[1] in self._exchange.actual(key[0])[1]
+
+    def note_lost_writes(self, since: float) -> None:
+        """Note that the store may hold nothing of the positions that were handed in since a time of the world."""
+        self.handed_in = {key: at for key, at in self.handed_in.items() if at < since}
 
     def open(self, position: Position) -> None:
         """Open a position without the manager. It is not handed in yet."""
@@ -127,8 +129,7 @@ class Bot:
         inside = Inspection(manager)
         listed = inside.listed() | inside.closing() | self.released.keys()
         for key in [one for one in self._opened if self.is_open(one) and one not in listed]:
-            handed_in_at = self.handed_in.pop(key, None)
-            if handed_in_at is not None and not self._may_lose_writes(handed_in_at):
+            if self.handed_in.pop(key, None) is not None:
                 self._report("12. a position is not listed after a restart", named(key))
             await self.adopt(manager, key)
 

@@ -20,6 +20,7 @@ from trailing.core.prices import is_tighter
 from trailing.core.rules import Callback
 from trailing.core.states import State
 from trailing.errors import WouldTrigger
+from trailing.protection.waves.outcomes import UNTRACKED
 from trailing.stores.port import Loaded
 
 SETTLES_WITHIN: Final = 10.0
@@ -29,7 +30,7 @@ TRAILS_WITHIN: Final = 40.0
 """Seconds within which a stop follows a price, the longest pacing of the plans included."""
 
 COUNTED_SECONDS: Final = 120.0
-MOST_REQUESTS: Final = 20, 10
+MOST_REQUESTS: Final = 20, 20
 """Limits for the requests in `COUNTED_SECONDS` without a new price: of the account, and more for each open position."""
 
 _MOVE: Final = Decimal("0.05")
@@ -43,9 +44,11 @@ def check_stops_kept(world: World, before: Mapping[Key, Sequence[StopOrder]]) ->
     Args:
         before: the live stops of each position before the manager opened. Since then only the manager has changed anything.
     """
-    claimed = Inspection(world.running).claimed()
+    claimed, listed = Inspection(world.running).claimed(), world.running.unprotected()
     for key, stops in before.items():
-        if stops and world.held(key) and key not in claimed and not world.stops(key):
+        given_up = listed.get(key)
+        is_withdrawn = given_up is not None and given_up.position.id != UNTRACKED  # as its plan says
+        if stops and world.held(key) and not (key in claimed or is_withdrawn or world.stops(key)):
             world.report_violation(
                 "11. the stop of an open position was cancelled at a restart", f"{named(key)}, {stops}"
             )

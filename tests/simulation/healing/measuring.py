@@ -15,7 +15,7 @@ class Measurements:
     """The figures of one world, from a look at the exchange each second.
 
     Attributes:
-        open_seconds: summed over all positions.
+        open_seconds: summed over all positions that were not released.
         unprotected_seconds: the part of it without a live stop, by the time: while the world was hostile, and after it had healed.
     """
 
@@ -30,6 +30,6 @@ class Measurements:
             await trio.sleep(_EVERY)
             when = "hostile" if self._world.healed_at is None else "healed"
             for key in KEYS:
-                if self._world.held(key):
+                if self._world.held(key) and key not in self._world.bot.released:
                     self.open_seconds += _EVERY
                     self.unprotected_seconds[when] += 0.0 if self._world.stops(key) else _EVERY

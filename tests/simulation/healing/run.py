@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
@@ -75,7 +74,6 @@ class Run:
         self._store: WorldStore
         self._kills = 0
         self._stops_before: dict[Key, list[StopOrder]] = {}
-        self._lost_writes_from = math.inf
 
     async def run(self) -> WorldReport:
         """Run it, and return its report."""
@@ -85,7 +83,7 @@ class Run:
             open_paper(latency=world.latency, utc_start=START, record=self._note_booking, **scenario.venue) as exchange,
         ):
             world.exchange, world.stream = exchange, StreamOutages(exchange)
-            world.bot = Bot(exchange, world.note, world.report_violation, self._may_have_lost)
+            world.bot = Bot(exchange, world.note, world.report_violation)
             measured = Measurements(world)
             for symbol in SYMBOLS:
                 exchange.feed(Tick(symbol, scenario.price, trio.current_time()))
@@ -207,15 +205,13 @@ class Run:
 
     # What is noted of them.
 
-    def _may_have_lost(self, at: float) -> bool:
-        """Whether a position that was handed in at a time may be missing in the store."""
-        return at >= self._lost_writes_from
-
     def _note_lost_writes(self, *, killed: bool) -> None:
-        """Note from when on the program that ended just now may have lost its writes, if it has lost any."""
-        now, failed_at = trio.current_time(), self._world.calls.store_failed_at
-        failed = now - failed_at < RECORDED_WITHIN
-        self._lost_writes_from = now - 2 * RECORDED_WITHIN if failed else now - RECORDED_WITHIN if killed else math.inf
+        """Note which positions the store may not hold, because the program that ended just now may have lost writes."""
+        now = trio.current_time()
+        if now - self._world.calls.store_failed_at < RECORDED_WITHIN:
+            self._world.bot.note_lost_writes(now - 3 * RECORDED_WITHIN)  # the store may have failed for so long
+        elif killed:
+            self._world.bot.note_lost_writes(now - RECORDED_WITHIN)
 
     def _note_booking(self, booking: LogEntry) -> None:
         if self._keep_events:

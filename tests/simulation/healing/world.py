@@ -22,7 +22,6 @@ from trailing.exchanges.paper import PaperExchange
 from trailing.protection.manager import Manager
 from trailing.protection.order_ids import is_ours
 
-
 Done: TypeAlias = str | None
 """What a step did, for the log; None: nothing."""
 

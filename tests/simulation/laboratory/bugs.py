@@ -22,6 +22,6 @@ def is_laboratory_bug(error: BaseException) -> bool:
     """Whether a simulation itself raised an error that ended a manager, other than a `TrailingError`."""
     for leaf in leaves(error):
         frames = traceback.extract_tb(leaf.__traceback__)
-        if not isinstance(leaf, TrailingError) and frames and _SIMULATIONS in Path(frames[-1].filename).parents:
+        if not isinstance(leaf, TrailingError) and frames and Path(frames[-1].filename).parent.parent == _SIMULATIONS:
             return True
     return False
