@@ -47,7 +47,7 @@ def check_stops_kept(world: World, before: Mapping[Key, Sequence[StopOrder]]) ->
     claimed, listed = Inspection(world.running).claimed(), world.running.unprotected()
     for key, stops in before.items():
         given_up = listed.get(key)
-        is_withdrawn = given_up is not None and given_up.position.id != UNTRACKED  # as its plan says
+        is_withdrawn = given_up is not None and not given_up.position.identity.startswith(UNTRACKED)  # as its plan says
         if stops and world.held(key) and not (key in claimed or is_withdrawn or world.stops(key)):
             world.report_violation(
                 "11. the stop of an open position was cancelled at a restart", f"{named(key)}, {stops}"
