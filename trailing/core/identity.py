@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from trailing.core.account import PositionReport
 from trailing.core.goals import Close
-from trailing.core.model import StopOrder
+from trailing.core.model import Side, StopOrder
 from trailing.core.orders import SENT, Order, counts_before
 from trailing.core.prices import is_within
 
@@ -68,9 +68,16 @@ def stop_that_counts(p: PositionState) -> Order | None:
             continue
         if order.state is SENT:
             placed = order
-        elif order.exists and (counting is None or counts_before(p.position.side, order, counting)):
+        elif order.exists and (counting is None or _counts_more(p.position.side, order, counting)):
             counting = order
     return placed if counting is None else counting
+
+
+def _counts_more(side: Side, newer: Order, older: Order) -> bool:
+    """Return whether the newer stop says more about the position. A triggered one does only without another one."""
+    if (newer.triggered_at is None) is not (older.triggered_at is None):
+        return newer.triggered_at is None
+    return counts_before(side, newer, older)
 
 
 def has_known_entry(p: PositionState, report: PositionReport) -> bool:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from trailing.core.account import AccountSnapshot
 from trailing.core.evidence import judge_absence
 from trailing.core.goals import End
+from trailing.core.identity import has_known_entry
 from trailing.core.inputs import StopFound
 from trailing.core.model import StopOrder
 from trailing.core.prices import is_crossed
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def judge_leftovers(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, StopOrder], at: float) -> None:
-    """Adopt each stop of ours that has no row.
+    """Adopt each stop of ours that has no row, unless it may be of another position.
 
     It is adopted on the second snapshot that shows it, or on the first if the position is unprotected and not opening.
     The tightest stop counts then.
     """
     before, p.leftovers = p.leftovers, {}
     for client_order_id, order in listed.items():
-        if client_order_id in p.orders:
+        if client_order_id in p.orders or not _may_be_its_own(p, client_order_id, snapshot):
             continue
         ended = p.ended_orders.get(client_order_id)
         verdict = judge_absence(
@@ -44,6 +45,19 @@ def judge_leftovers(p: PositionState, snapshot: AccountSnapshot, listed: dict[st
         p.again_at = min(p.again_at, verdict.again_at)
         if verdict.since is not None:
             p.leftovers[client_order_id] = verdict.since
+
+
+def _may_be_its_own(p: PositionState, client_order_id: str, snapshot: AccountSnapshot) -> bool:
+    """Return whether a stop may be of this position. A position that adopts another one's stop would cancel it at its end.
+
+    Before its entry is filled, a position has only the stop that the entry carries. If another entry price is reported, it
+    is to be decided first whether the position is another one.
+    """
+    if p.is_entering and not p.quantity:
+        assert p.entry is not None
+        return client_order_id == p.entry.stop_id
+    report = snapshot.reports.get((p.position.symbol, p.position.side))
+    return p.is_entering or p.is_opening or report is None or has_known_entry(p, report)
 
 
 def on_stop_found(p: PositionState, found: StopFound, at: float) -> None:

@@ -33,12 +33,13 @@ class GivenUp:
     """The list of these positions.
 
     Attributes:
-        listed: the positions, by symbol and side.
+        listed: the positions, by symbol and side; `listed_at`: since when, in seconds on the running clock.
     """
 
     def __init__(self, records: Records, exchange: Exchange, timing: Timing) -> None:
         self._records, self._exchange, self._timing = records, exchange, timing
         self.listed: dict[tuple[str, Side], Unprotected] = {}
+        self.listed_at: dict[tuple[str, Side], float] = {}
 
     def add(self, task: PositionTask) -> None:
         """List a position that no task works on any more."""
@@ -68,14 +69,17 @@ class GivenUp:
     def untracked(self, report: PositionReport) -> Unprotected:
         """Return the list entry of a position that was never handed in."""
         opened_at, symbol = self._records.clock.utc(), report.symbol
-        position = Position(symbol, report.side, report.quantity, report.entry_price, opened_at, id=UNTRACKED)
+        identity = (
+            f"{UNTRACKED} {opened_at.isoformat()}"  # each has a record of its own, because a closed one stays closed
+        )
+        position = Position(symbol, report.side, report.quantity, report.entry_price, opened_at, id=identity)
         return Unprotected(position, State.CLOSED.value, ExchangeError("it was not handed in, and has no plan"))
 
     def drop(self, position: Position) -> None:
         """Remove a position that has ended. The store holds its own record."""
         listed = self.listed.get((position.symbol, position.side))
         if listed is not None and listed.position.identity == position.identity:
-            del self.listed[position.symbol, position.side]
+            del self.listed[position.symbol, position.side], self.listed_at[position.symbol, position.side]
 
     def forget(self, symbol: str, side: Side, *, unless: str | None = None) -> bool:
         """Remove a position from the list, here and in the store. Return whether it was listed.
@@ -84,6 +88,7 @@ class GivenUp:
             unless: the identity of a position whose own record replaces the stored one, so that none is written here.
         """
         listed = self.listed.pop((symbol, side), None)
+        self.listed_at.pop((symbol, side), None)
         if listed is not None and listed.position.identity != unless:
             self._hand_in(listed.position, quantity=Decimal(0))
         return listed is not None
@@ -91,7 +96,7 @@ class GivenUp:
     def _list(self, listed: Unprotected) -> None:
         key = (listed.position.symbol, listed.position.side)
         self.forget(*key, unless=listed.position.identity)  # the store holds one such record for each key
-        self.listed[key] = listed
+        self.listed[key], self.listed_at[key] = listed, self._records.clock.now()
 
     def _store(self, position: Position) -> None:
         """Store a position for after a restart. If no record can hold it, an alarm says that it will not be listed then."""

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, MutableMapping
-from decimal import Decimal
 from typing import Final
 
 import trio
-from msgspec.structs import replace
 
 from trailing.core.account import AccountSnapshot, Key, Orphan, Owner
 from trailing.core.endings import protects_all
 from trailing.core.evidence import Timing, judge_absence
 from trailing.core.findings import Finding, ForeignInstance, OrphanStop
 from trailing.core.inputs import ReleaseWanted
-from trailing.core.model import StopOrder
+from trailing.core.model import Position, StopOrder
 from trailing.core.record import StopRecord
-from trailing.core.states import State
 from trailing.errors import ExchangeError, LeaseLost, NoSuchStop, StoreError, TrailingError
+from trailing.protection.given_up import GivenUp
 from trailing.protection.order_ids import mark_of
 from trailing.protection.position_task import PositionTask
 from trailing.protection.records import Records
@@ -41,6 +39,7 @@ class Reconciler:
     """Judge the stops and intents of an account that belong to no claimed position.
 
     Args:
+        given_up: the positions that no task works on although they may be open.
         orphans: open intents whose position has no record, by client order id.
         mark: of this instance.
         call_seconds: seconds that the exchange may take for a cancel, after the wait for the rate limit.
@@ -60,6 +59,7 @@ class Reconciler:
         sender: RequestSender,
         records: Records,
         registry: Registry,
+        given_up: GivenUp,
         orphans: MutableMapping[str, Orphan],
         timing: Timing,
         *,
@@ -70,7 +70,7 @@ class Reconciler:
         start: Callable[[StopOrder], None],
     ) -> None:
         self._sender, self._records, self._registry = sender, records, registry
-        self._orphans, self._timing, self._call_seconds = orphans, timing, call_seconds
+        self._given_up, self._orphans, self._timing, self._call_seconds = given_up, orphans, timing, call_seconds
         self._take_over, self._want_snapshot, self._start = take_over, want_snapshot, start
         self._seen: dict[tuple[str, str], float | None] = {}
         # By client order id: when a snapshot last showed an order that had an alarm; until when lists may show a leftover
@@ -97,8 +97,8 @@ class Reconciler:
     def judge(self, snapshot: AccountSnapshot) -> None:
         """Judge a snapshot: settle orphaned intents, cancel leftovers of closed positions, raise alarms.
 
-        Drop positions that wait although another claim protects them, close superseded records, and store again what the store did
-        not take.
+        Drop positions that wait, or were given up, although another claim protects them, close superseded records, and store again
+        what the store did not take.
 
         Raises:
             LeaseLost: the first snapshot shows stops of another instance. Nothing was written.
@@ -120,6 +120,9 @@ class Reconciler:
         self._alarmed = {one: shown_at for one, shown_at in self._alarmed.items() if shown_at > forgotten_until}
         for task in tuple(self._registry.waiting()):
             self._drop_if_protected(task)
+        for key, listed in tuple(self._given_up.listed.items()):
+            if self._is_replaced(listed.position, self._given_up.listed_at[key]):
+                self._given_up.forget(*key)
         self._records.store_again()
         if snapshot.shows_all_stops:
             self.superseded = [record for record in self.superseded if not self._close_superseded(record, snapshot)]
@@ -127,20 +130,27 @@ class Reconciler:
         self.released_stops = {one: key for one, key in self.released_stops.items() if claimed.get(*key) is None}
 
     def _drop_if_protected(self, task: PositionTask) -> None:
-        """Drop a position that waits for its key, and whose caller is gone, if the position that holds the key is the same.
+        """Drop a position that waits for its key, and whose caller is gone, if the position that holds the key has its place.
 
-        That is so if a snapshot that was requested after it was handed in has shown that one, covered by its stop.
+        Its record is closed, whatever its state still waits for, because an open one would claim the key after a restart.
         """
-        state, position = task.state, task.state.position
-        holder = self._registry.holder(position.symbol, position.side)
-        if state.is_opening or holder is None:
-            return
-        held = holder.state
-        is_shown = held.listed_at >= state.claimed_at + self._timing.positions_read_lag and held.doubted_stop is None
-        if is_shown and held.position.side == position.side and protects_all(held):
+        state = task.state
+        if not state.is_opening and self._is_replaced(state.position, state.claimed_at):
             task.step(ReleaseWanted(cancel_stop=False))
             self._registry.drop(task)
-            self._records.hand_in(task)
+            self._records.close(self._records.record(task))
+
+    def _is_replaced(self, position: Position, since: float) -> bool:
+        """Return whether a snapshot requested after `since` has shown the position that holds the key, covered by its stop.
+
+        Then it is open in the place of this one: it is the same position, or in one-way mode the opposite one.
+        """
+        holder = self._registry.holder(position.symbol, position.side)
+        if holder is None:
+            return False
+        held = holder.state
+        is_shown = held.listed_at >= since + self._timing.positions_read_lag and held.doubted_stop is None
+        return is_shown and protects_all(held) and (held.position.side == position.side or bool(held.quantity))
 
     def _close_superseded(self, record: StopRecord, snapshot: AccountSnapshot) -> bool:
         """Close a superseded record in the store, and return whether that is done.
@@ -157,7 +167,7 @@ class Reconciler:
         shown = snapshot.ours.get((position.symbol, position.side), ())
         if any(order.client_order_id in stops and order.client_order_id not in adopted for order in shown):
             return False
-        self._records.hand_in_record(replace(record, state=State.CLOSED.value, quantity=Decimal(0)))
+        self._records.close(record)
         return True
 
     def _judge_leftovers(self, snapshot: AccountSnapshot, before: dict[tuple[str, str], float | None]) -> None:

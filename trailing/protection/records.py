@@ -15,6 +15,7 @@ from trailing.core.model import Position
 from trailing.core.orders import INTENDED
 from trailing.core.record import StopRecord, save_position
 from trailing.core.requests import AmendStop, ClosePosition, PlaceEntry, PlaceNative, PlaceStop, ReplaceStop, Request
+from trailing.core.states import State
 from trailing.errors import LeaseLost, StoreError
 from trailing.events import Alarm, Event, Level
 from trailing.protection.clock import Clock
@@ -215,6 +216,10 @@ class Records:
                 self.alarm(position, "the store does not hold what became of a position without a stop", detail)
 
         self.journal.hand_in(*entries, on_answer=on_answer)
+
+    def close(self, record: StopRecord) -> None:
+        """Close the record of a position without a task in the store, as if it were flat. Never wait."""
+        self.hand_in_record(msgspec.structs.replace(record, state=State.CLOSED.value, quantity=Decimal(0)))
 
     def store_again(self, symbol: str | None = None) -> None:
         """Hand in the unstored records again, of one symbol or (None) of all. Never wait."""

@@ -30,7 +30,7 @@ from trailing.core.findings import (
 )
 from trailing.core.goals import Protect
 from trailing.core.inputs import CheckWanted, PricesMissed
-from trailing.core.model import StopOrder
+from trailing.core.model import Position, StopOrder
 from trailing.core.next_request import next_request
 from trailing.core.orders import LIVE
 from trailing.core.position import PositionState
@@ -40,6 +40,7 @@ from trailing.core.states import State
 from trailing.errors import AuthenticationFailed, ExchangeError, LeaseLost, TrailingError, UsageError
 from trailing.protection.order_ids import mark_of
 from trailing.protection.position_task import PositionTask
+from trailing.protection.records import RecordKey
 from trailing.protection.registry import Key
 from trailing.stores.port import Intent, Loaded
 
@@ -70,8 +71,7 @@ def restore(supervision: Supervision, loaded: Loaded) -> tuple[tuple[StopRecord,
     given_up: list[tuple[StopRecord, Exception]] = []
     last_saved = _last_saved(supervision, loaded.stops)
     for record in sorted(loaded.stops, key=lambda one: one.is_waiting):
-        position = record.position
-        key = (position.symbol, position.side, position.identity)
+        position, key = record.position, _key(record.position)
         if record.state == State.CLOSED:  # released or given up, so not ours until it is protected again
             if record.is_abandoned:
                 given_up.append((record, ExchangeError("it was given up before the process ended")))
@@ -96,8 +96,18 @@ def restore(supervision: Supervision, loaded: Loaded) -> tuple[tuple[StopRecord,
             held.step(CheckWanted(record.position))
         intents.pop(key, None)
     _note_orphans(supervision, intents)
-    # If another record claims the key, the position was protected again under another identity.
-    return tuple(one for one in given_up if registry.get(one[0].position.symbol, one[0].position.side) is None)
+    written = {_key(record.position): number for number, record in enumerate(loaded.stops)}
+
+    def is_protected_again(given_up: Position) -> bool:
+        """Return whether it was handed in again since. A position that was handed in before it may still be ending, too."""
+        holder = registry.get(given_up.symbol, given_up.side)
+        return holder is not None and written[_key(holder.state.position)] >= written[_key(given_up)]
+
+    return tuple(one for one in given_up if not is_protected_again(one[0].position))
+
+
+def _key(position: Position) -> RecordKey:
+    return position.symbol, position.side, position.identity
 
 
 def _last_saved(supervision: Supervision, stored: Sequence[StopRecord]) -> dict[Key, StopRecord]:

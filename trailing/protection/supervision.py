@@ -87,6 +87,7 @@ class Supervision:
             sender,
             records,
             self.registry,
+            self.given_up,
             self.orphans,
             self.timing,
             mark=ids.mark,
@@ -336,8 +337,7 @@ class Supervision:
         self._tasks.start_soon(stream.run)
         await stream.opened.wait()
         loaded = await store.load(exchange.name, exchange.account)
-        for record, error in restore(self, loaded):
-            self.given_up.add_stored(record.position, error)
+        given_up = restore(self, loaded)
         for task in self.registry.all():
             position = task.state.position
             try:
@@ -345,6 +345,8 @@ class Supervision:
             except UsageError as error:
                 raise UsageError(f"{position.symbol} {position.side}, stored: {error}") from None
         self.recovered = await recover(self, within=self._plan.call_seconds)
+        for record, reason in given_up:
+            self.given_up.add_stored(record.position, reason)
         self._tasks.start_soon(self.reader.run)
         self._tasks.start_soon(self.feed.notice_silence)
         if ticks is not None:

@@ -21,7 +21,7 @@ from trailing.events import Alarm, PositionClosed
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.paper.transport import LogEntry
 from trailing.protection.order_ids import is_ours
-from trailing.protection.waves.outcomes import UNTRACKED
+from trailing.protection.waves.outcomes import is_untracked
 from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Intent, SaveStop, SettleIntent, StoreWrite
 
 ANOTHER_POSITION = "another position has taken the place of one that is protected"
@@ -128,7 +128,7 @@ class InvariantMonitor:
         closed = {
             _key_of(one.record): one.record.position.identity
             for one in entries
-            if isinstance(one, CloseStop) and one.record.position.id != UNTRACKED
+            if isinstance(one, CloseStop) and not is_untracked(one.record.position)
         }
         for entry in entries:
             if isinstance(entry, AddIntent):

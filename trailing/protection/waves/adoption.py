@@ -20,13 +20,13 @@ from trailing.errors import ExchangeUnreachable, RateLimited, TrailingError, Usa
 from trailing.protection.clock import pauses
 from trailing.protection.supervision import Supervision
 from trailing.protection.waves.outcomes import (
-    UNTRACKED,
     AlreadyProtected,
     Attempt,
     Exited,
     OpeningTimes,
     Outcome,
     Refused,
+    is_untracked,
     stop_of,
 )
 from trailing.protection.waves.wave import Wave
@@ -367,7 +367,7 @@ def _as_position(supervision: Supervision, report: PositionReport, stop_price: D
     now = supervision.records.clock.utc()
     identity = f"adopted {now.isoformat()}"
     given_up = supervision.given_up.listed.get((report.symbol, report.side))
-    if given_up is not None and given_up.position.id != UNTRACKED:
+    if given_up is not None and not is_untracked(given_up.position):
         identity = given_up.position.identity
     return Position(
         report.symbol, report.side, report.quantity, report.entry_price, now, stop_price=stop_price, id=identity

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from trailing.protection.supervision import Supervision
 
 UNTRACKED: Final = "not ours"
-"""The id of an open position that took the place of one of ours and was never handed in."""
+"""The id of an open position that took the place of one of ours and was never handed in begins with it."""
+
+
+def is_untracked(position: Position) -> bool:
+    """Return whether a listed position was never handed in."""
+    return position.id is not None and position.id.startswith(UNTRACKED)
 
 
 class _Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
