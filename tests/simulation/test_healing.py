@@ -13,7 +13,6 @@ from inspection.paper import add_by_hand, amend_by_hand, updates_silenced
 
 from simulation.healing import HostileScenario, run_world
 from simulation.healing.__main__ import main
-from simulation.healing.scenario import KNOWN
 from simulation.healing.steps import STEPS
 from simulation.healing.world import KEYS, World
 from trailing.core.entry_orders import EntryRequest
@@ -101,7 +100,7 @@ def test_the_checks_find_a_planted_fault(plant: Callable[[World], Awaitable[obje
 def test_every_kind_of_step_is_done() -> None:
     done = Counter[str]()
     for seed in range(40):
-        done.update(run_world(HostileScenario.from_seed(seed, KNOWN.keys())).strikes)
+        done.update(run_world(HostileScenario.from_seed(seed)).strikes)
     assert {step.act.__name__ for step in STEPS} - done.keys() == set()
 
 

@@ -6,14 +6,13 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
 from simulation.healing.run import run_world
-from simulation.healing.scenario import KNOWN, HostileScenario
+from simulation.healing.scenario import HostileScenario
 from simulation.laboratory.parallel import run_parallel
 from simulation.laboratory.quiet import quiet_log
 from simulation.laboratory.report import WorldReport
@@ -24,27 +23,26 @@ def main(arguments: Sequence[str]) -> int:
     """Run and print. Returns the exit code."""
     options = _parser().parse_args(arguments)
     console = Console(soft_wrap=True)
-    started, known = time.monotonic(), frozenset(options.known)
+    started = time.monotonic()
     if options.seed is not None:
         quiet_log()
-        reports = [run_seed(options.seed, known, keep_events=True)]
+        reports = [run_seed(options.seed, keep_events=True)]
     else:
         seeds = range(options.first, options.first + options.seeds)
-        worlds = run_parallel(partial(run_seed, known=known), seeds)
-        reports = list(track(worlds, "worlds", total=len(seeds), console=console))
+        reports = list(track(run_parallel(run_seed, seeds), "worlds", total=len(seeds), console=console))
     for report in reports:
-        _print(console, report, known, is_only_one=options.seed is not None)
+        _print(console, report, is_only_one=options.seed is not None)
     seconds = time.monotonic() - started
     console.print(summary_table(reports, seconds, title="worlds that heal", strikes="steps"))
     return 1 if any(report.broken for report in reports) else 0
 
 
-def run_seed(seed: int, known: frozenset[str], *, keep_events: bool = False) -> WorldReport:
+def run_seed(seed: int, *, keep_events: bool = False) -> WorldReport:
     """Run the world of a seed; see `run_world`."""
-    return run_world(HostileScenario.from_seed(seed, known), keep_events=keep_events)
+    return run_world(HostileScenario.from_seed(seed), keep_events=keep_events)
 
 
-def _print(console: Console, report: WorldReport, known: frozenset[str], *, is_only_one: bool) -> None:
+def _print(console: Console, report: WorldReport, *, is_only_one: bool) -> None:
     """Print the log of a world that failed or is the only one, its violations, and the command that replays it."""
     if report.broken or is_only_one:
         for line in report.events:
@@ -52,8 +50,7 @@ def _print(console: Console, report: WorldReport, known: frozenset[str], *, is_o
     for broken in report.broken:
         console.print(f"[red]seed {report.seed}[/red] {escape(broken)}", highlight=False)
     if report.broken and not is_only_one:
-        others = "".join(f" --known {one}" for one in sorted(known))
-        console.print(f"replay it with: python -m simulation.healing{others} --seed {report.seed}", highlight=False)
+        console.print(f"replay it with: python -m simulation.healing --seed {report.seed}", highlight=False)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,15 +59,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first", type=int, default=0, help="the seed of the first one (0)")
     parser.add_argument(
         "--seed", type=int, help="run only the world of this seed, and print its steps, bookings and events"
-    )
-    parser.add_argument(
-        "--known",
-        action="append",
-        default=[],
-        choices=sorted(KNOWN),
-        metavar="NAME",
-        help="add an ingredient that shows a known fault. "
-        + "; ".join(f"{name}: {what}" for name, what in sorted(KNOWN.items())),
     )
     return parser
 

@@ -9,7 +9,6 @@ from inspection import Key
 from inspection.paper import add_by_hand, amend_by_hand, working_entries
 
 from simulation.healing.bot import named
-from simulation.healing.scenario import SYMBOLS
 from simulation.healing.world import Done, World, rounded
 from trailing.core.model import Side
 from trailing.exchanges.port import StopRequest
@@ -89,19 +88,12 @@ async def place_a_stop(world: World) -> Done:
 
 
 async def add(world: World) -> Done:
-    """Add to a position by hand."""
+    """Add to a position by hand. Beside an entry of which nothing is filled, it would be no position of ours."""
     key = world.draw_open()
-    if key is None or any(entry.side == key[1] for entry in working_entries(world.exchange, key[0])):
+    if key is None:
         return None
-    add_by_hand(world.exchange, world.position(key, Decimal("0.5")))
-    return named(key)
-
-
-async def add_beside_an_entry(world: World) -> Done:
-    """Add to a position by hand, or open it, while an entry of it rests."""
-    keys = [(symbol, entry.side) for symbol in SYMBOLS for entry in working_entries(world.exchange, symbol)]
-    if not keys:
+    working = [entry for entry in working_entries(world.exchange, key[0]) if entry.side == key[1]]
+    if any(not entry.filled for entry in working):
         return None
-    key = world.draw.choice(keys)
     add_by_hand(world.exchange, world.position(key, Decimal("0.5")))
     return named(key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Set
 from decimal import Decimal
 from typing import Any, Final
 
@@ -19,15 +18,6 @@ TICK: Final = Decimal("0.01")
 CALLBACKS: Final = ("0.5", "1")
 """The callbacks of the plans, in percent."""
 
-ADDS_TO_RESTING_ENTRIES: Final = "adds_to_resting_entries"
-BRIDGES_ON_FULL_ACCOUNTS: Final = "bridges_on_full_accounts"
-
-KNOWN: Final = {
-    ADDS_TO_RESTING_ENTRIES: "a person adds to a position while an entry of it rests; what was added has no stop",
-    BRIDGES_ON_FULL_ACCOUNTS: "an account without room for a stop has bridges; a bridge isn't trailed there",
-}
-"""The ingredients that show a known fault. A world has one only if it is asked for."""
-
 
 class HostileScenario(msgspec.Struct, frozen=True, kw_only=True):
     """The parameters of a world.
@@ -39,7 +29,6 @@ class HostileScenario(msgspec.Struct, frozen=True, kw_only=True):
         price: the first price of each symbol.
         latency: the seconds of each request; `store_latency`: the most seconds of a commit.
         programs: how many programs the bot runs, one after the other, before everything heals.
-        known: the ingredients of `KNOWN` that the world has.
     """
 
     seed: int
@@ -49,20 +38,18 @@ class HostileScenario(msgspec.Struct, frozen=True, kw_only=True):
     latency: float
     store_latency: float
     programs: int
-    known: frozenset[str] = frozenset()
 
     @classmethod
-    def from_seed(cls, seed: int, known: Set[str] = frozenset()) -> HostileScenario:
-        """Return the world of a seed. `known`: the ingredients of `KNOWN` that it may have."""
+    def from_seed(cls, seed: int) -> HostileScenario:
+        """Return the world of a seed."""
         draw = random.Random(f"{seed} hostile scenario")
         return cls(
             seed=seed,
-            venue=_a_venue(draw, known),
+            venue=_a_venue(draw),
             plan=a_plan(draw),
             latency=draw.choice((0.0, 0.2, 1.0)),
             store_latency=draw.choice((0.0, 0.05)),
             programs=draw.randint(1, 4),
-            known=frozenset(known),
         )
 
 
@@ -84,7 +71,7 @@ def a_plan(draw: random.Random) -> TrailPlan:
     )
 
 
-def _a_venue(draw: random.Random, known: Set[str]) -> dict[str, Any]:
+def _a_venue(draw: random.Random) -> dict[str, Any]:
     two_stops = draw.random() < 0.6
     venue: dict[str, Any] = {
         "can_amend": draw.random() < 0.4,
@@ -100,6 +87,6 @@ def _a_venue(draw: random.Random, known: Set[str]) -> dict[str, Any]:
         "trigger_delay": draw.choice((0.0, 0.0, 0.0, 1.0)),
         "most_stops": draw.choice((None,) * 8 + (2, 3)),
     }
-    if venue["attached_stop"] == "bridge" and BRIDGES_ON_FULL_ACCOUNTS not in known:
+    if venue["attached_stop"] == "bridge":  # on a full account it rests for minutes, as documented
         venue["most_stops"] = None
     return venue

@@ -13,7 +13,6 @@ import msgspec
 import trio
 
 from simulation.healing import bot_steps, fault_steps, hand_steps, market_steps
-from simulation.healing.scenario import ADDS_TO_RESTING_ENTRIES
 from simulation.healing.world import Done, World
 from trailing.errors import TrailingError
 
@@ -24,12 +23,10 @@ class Step(msgspec.Struct, frozen=True):
     Args:
         act: does one.
         rate: how often it is drawn, relative to the others.
-        known: the ingredient of `KNOWN` without which it is not drawn; None: it always is.
     """
 
     act: Callable[[World], Awaitable[Done]]
     rate: float
-    known: str | None = None
 
 
 STEPS: Final = (
@@ -45,7 +42,6 @@ STEPS: Final = (
     Step(hand_steps.replace_by_hand, 0.4),
     Step(hand_steps.place_a_stop, 0.3),
     Step(hand_steps.add, 1),
-    Step(hand_steps.add_beside_an_entry, 1, ADDS_TO_RESTING_ENTRIES),
     Step(fault_steps.flap, 1),
     Step(fault_steps.lose_the_stream, 0.5),
     Step(fault_steps.silence_the_stream, 1),
@@ -66,8 +62,7 @@ STEPS: Final = (
 
 async def do_steps(world: World, count: int) -> None:
     """Do some steps, each at most a few seconds after the last one."""
-    drawn = [step for step in STEPS if step.known is None or step.known in world.scenario.known]
-    for step in world.draw.choices(drawn, [each.rate for each in drawn], k=count):
+    for step in world.draw.choices(STEPS, [each.rate for each in STEPS], k=count):
         name = step.act.__name__
         try:
             done = await step.act(world)
