@@ -191,3 +191,22 @@ async def test_a_person_who_adds_while_a_triggered_stop_is_doubted_does_not_cost
             await trio.sleep(120)
         assert "another position has taken the place of one that is protected" not in world.alarms()
         assert [stop.quantity for stop in await world.live()] == [D("1.4")]
+
+
+async def test_a_position_that_was_withdrawn_behind_a_protected_one_is_listed_until_a_list_shows_that_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(with_manager=False) as world:
+        world.feed("100")
+        async with open_listened(world):
+            await world.protect()
+            world.inject({At("positions"): Unreachable()})
+            with trio.move_on_after(2):
+                await world.running.protect_wave((a_position(id="the same again"),), deadline=10.0)
+            assert BTC in world.running.unprotected()
+            world.inject({})
+            world.inside.reconcile_now()
+            await trio.sleep(5)
+            assert BTC not in world.running.unprotected()
+        async with open_listened(world):
+            assert (BTC in world.running.stops(), BTC in world.running.unprotected()) == (True, False)
