@@ -205,8 +205,7 @@ async def test_a_position_that_was_withdrawn_behind_a_protected_one_is_listed_un
                 await world.running.protect_wave((a_position(id="the same again"),), deadline=10.0)
             assert BTC in world.running.unprotected()
             world.inject({})
-            world.inside.reconcile_now()
-            await trio.sleep(5)
+            await trio.sleep(150)
             assert BTC not in world.running.unprotected()
         async with open_listened(world):
             assert (BTC in world.running.stops(), BTC in world.running.unprotected()) == (True, False)
