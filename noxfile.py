@@ -94,11 +94,13 @@ COMPUTING = ("--numprocesses", str(PROCESSORS), *ONE_BY_ONE)
 # Real processes compete for an account in these, within fractions of a second, and so need the processors for themselves. They
 # wait for four fifths of their time, so that the three tests don't disturb each other.
 TAKEOVERS = ("--numprocesses", "3", *ONE_BY_ONE, "tests/simulation/test_takeover.py")
+# They wait for a browser most of the time. Its driver keeps other tests from running in the same process.
+IN_A_BROWSER = ("--numprocesses", "3", *ONE_BY_ONE, "tests/web/test_browser.py", "tests/web/test_report_browser.py")
 FAST = ("-m", "not slow and not repeats")
 SLOW_TOO = ("-m", "not repeats")
 # These find nothing on an older Python that the others don't find there: they look at the text of the project, or repeat what
-# other tests do, at each of its steps or in many worlds. `nox -s simulate` runs them on every Python. Two short files of
-# `EACH_STEP` stay, so that each kind of cancellation is met on the oldest Python too.
+# other tests do, at each of its steps, in many worlds or for many files. `nox -s simulate` runs them on every Python. A short file
+# of `EACH_STEP` stays, so that cancellations are met on the oldest Python too.
 NEWEST_ALONE = (
     "tests/test_architecture.py",
     "tests/test_contributing_page.py",
@@ -111,7 +113,10 @@ NEWEST_ALONE = (
     "tests/test_private_access.py",
     "tests/test_project.py",
     "tests/cli/test_command_page.py",
+    "tests/cli/test_html_reports.py",
+    "tests/cli/test_resuming.py",
     "tests/protection/test_cancelled_anywhere.py",
+    "tests/protection/test_cancelled_exits.py",
     "tests/protection/test_cancelled_while_recovering.py",
     "tests/protection/test_entries_cancelled_anywhere.py",
     "tests/protection/test_map.py",
@@ -232,7 +237,7 @@ def land(session: nox.Session) -> None:
         return
     check_all(session, *SLOW_TOO, f"--ignore={TAKEOVERS[-1]}")
     session.run("pytest", *SLOW_TOO, *TAKEOVERS)
-    session.run("pytest", *SLOW_TOO, "tests/web/test_browser.py", "tests/web/test_report_browser.py")
+    session.run("pytest", *SLOW_TOO, *IN_A_BROWSER)
 
 
 @nox.session(python=NEWEST)
