@@ -20,7 +20,7 @@ from trailing.core.prices import is_tighter
 from trailing.core.rules import Callback
 from trailing.core.states import State
 from trailing.errors import WouldTrigger
-from trailing.protection.waves.outcomes import UNTRACKED
+from trailing.protection.waves.outcomes import is_untracked
 from trailing.stores.port import Loaded
 
 SETTLES_WITHIN: Final = 10.0
@@ -47,7 +47,7 @@ def check_stops_kept(world: World, before: Mapping[Key, Sequence[StopOrder]]) ->
     claimed, listed = Inspection(world.running).claimed(), world.running.unprotected()
     for key, stops in before.items():
         given_up = listed.get(key)
-        is_withdrawn = given_up is not None and not given_up.position.identity.startswith(UNTRACKED)  # as its plan says
+        is_withdrawn = given_up is not None and not is_untracked(given_up.position)  # as its plan says
         if stops and world.held(key) and not (key in claimed or is_withdrawn or world.stops(key)):
             world.report_violation(
                 "11. the stop of an open position was cancelled at a restart", f"{named(key)}, {stops}"
