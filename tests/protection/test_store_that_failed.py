@@ -219,6 +219,20 @@ async def test_the_record_that_was_saved_last_claims_the_key(
         assert await conflicts(world) == [("long", "long new is kept, old was saved before it")]
 
 
+async def test_a_position_that_was_released_has_held_the_key_after_the_older_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The older one has ended, and the process was killed before the store took that."""
+    async with open_world(with_manager=False, latency=0.1) as world:
+        await world.enter(NEW)
+        await store(world, saved(OLD, 10.0), msgspec.structs.replace(saved(NEW, 20.0), state="closed"))
+        async with open_listened(world):
+            await trio.sleep(100)
+            assert (world.running.stops(), world.calls("place_stop")) == ({}, 0)
+        assert await conflicts(world) == [("long", "long new is kept, old was saved before it")]
+        assert await stored_positions(world) == {"new"}
+
+
 async def test_a_live_stop_of_the_older_record_is_adopted_before_that_record_is_closed(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
