@@ -233,6 +233,17 @@ async def test_a_position_that_was_released_has_held_the_key_after_the_older_one
         assert await stored_positions(world) == {"new"}
 
 
+async def test_a_position_that_was_given_up_and_has_an_order_left_is_restored_until_that_is_settled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(with_manager=False, latency=0.1) as world:
+        await world.enter(NEW)
+        await store(world, msgspec.structs.replace(saved(NEW, 20.0), state="exiting", is_abandoned=True))
+        async with open_listened(world):
+            await trio.sleep(100)
+            assert BTC in world.running.unprotected()
+
+
 async def test_a_live_stop_of_the_older_record_is_adopted_before_that_record_is_closed(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

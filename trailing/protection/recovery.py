@@ -116,7 +116,7 @@ def _last_saved(supervision: Supervision, stored: Sequence[StopRecord]) -> dict[
     The last position claimed the key when it was free, although it may be released since. So the others have ended, and the store
     lacks their ends. An unknown time is the oldest one. Of equal times, the record that was first written later counts.
     """
-    claiming = (one for one in stored if not (one.is_waiting or one.is_abandoned))
+    claiming = (one for one in stored if not (one.is_waiting or (one.state == State.CLOSED and one.is_abandoned)))
     by_time = sorted(claiming, key=lambda one: one.saved_at or _UNKNOWN_TIME)
     return {supervision.registry.key(one.position.symbol, one.position.side): one for one in by_time}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from decimal import Decimal
 from typing import Final
 
@@ -38,17 +38,21 @@ _TOLERANCE: Final = Decimal("0.003")
 """How much further from the price than the callback a stop may be: what the pacing of a plan leaves, and the last small move."""
 
 
-def check_stops_kept(world: World, before: Mapping[Key, Sequence[StopOrder]]) -> None:
+def check_stops_kept(world: World, before: Mapping[Key, Sequence[StopOrder]], recorded: Set[str]) -> None:
     """Check that the manager has cancelled no stop of an open position that it does not know.
+
+    Excuses: a plan may withdraw a stop, and the stops of an earlier position, which its record has, end with it.
 
     Args:
         before: the live stops of each position before the manager opened. Since then only the manager has changed anything.
+        recorded: the client order ids of the stops that the store's records had then.
     """
     claimed, listed = Inspection(world.running).claimed(), world.running.unprotected()
     for key, stops in before.items():
         given_up = listed.get(key)
-        is_withdrawn = given_up is not None and not is_untracked(given_up.position)  # as its plan says
-        if stops and world.held(key) and not (key in claimed or is_withdrawn or world.stops(key)):
+        is_of_earlier = all(stop.client_order_id in recorded for stop in stops)
+        is_excused = given_up is not None and (is_of_earlier or not is_untracked(given_up.position))
+        if stops and world.held(key) and not (key in claimed or is_excused or world.stops(key)):
             world.report_violation(
                 "11. the stop of an open position was cancelled at a restart", f"{named(key)}, {stops}"
             )
