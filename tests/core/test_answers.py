@@ -187,7 +187,7 @@ def test_fm63_an_acknowledgement_of_something_else_begins_its_own_count_after_re
     driver.answers(a_stop("a", "120"))
     assert driver.alarms == ["the exchange acknowledged something else than was asked for"]
     assert driver.does() == FindOrder("a")
-    assert driver.wants() == driver.at + 0.2
+    assert driver.wants() == driver.at + 1.6
 
 
 @pytest.mark.parametrize(("price", "quantity"), [("120", "1"), ("98", "0.5")])

@@ -126,6 +126,7 @@ def on_sent(p: PositionState, sent: Sent, at: float) -> None:
             assert isinstance(request, ClosePosition), request
             p.change(order, "sent", at, quantity=request.quantity, sent_at=at)
             p.exit_reason = request.reason
+            p.is_rest_unknown |= p.missed_until < math.inf
             p.tell(ExitStarted, reason=request.reason)
 
 
@@ -255,7 +256,6 @@ def _closed(p: PositionState, request: ClosePosition, order: Order | None, fill:
         p.last_fill = fill
         p.tell(ExitFilled, quantity=rest, price=proceeds / rest, left=p.quantity)
     if not p.quantity:
-        p.is_rest_unknown = p.missed_until < math.inf
         note_all_filled(p, at)
     elif fill.at > p.updated_at:  # otherwise the last update of the position includes it
         p.flat.note_changed(at)

@@ -175,8 +175,8 @@ def count_closed(p: PositionState, quantity: Decimal, proceeds: Decimal) -> None
     p.filled += quantity
     p.proceeds += proceeds
     entry = p.entry
-    if p.is_entering and entry is not None and p.filled > entry.entered:
-        p.entry = replace(entry, entered=min(entry.quantity, p.filled))
+    if p.is_entering and entry is not None and p.filled > entry.entered + entry.added:
+        p.entry = replace(entry, entered=min(entry.quantity, p.filled - entry.added))
         p.tell(
             EntryFilled,
             quantity=p.entry.entered - entry.entered,

@@ -216,18 +216,18 @@ def look_up(p: PositionState, at: float) -> None:
         p.entry_row = replace(row, find_at=min(row.find_at, at))
 
 
-def note_listed(p: PositionState, asked_at: float, quantity: Decimal, price: Decimal, at: float) -> None:
+def note_listed(p: PositionState, answered_at: float, quantity: Decimal, price: Decimal, at: float) -> None:
     """Take a larger position than known in a list, while the entry may be filled.
 
     The entry is looked up. If that fails again and again, the list counts. If it did not show the entry, the list counts
     unless the position can't be the entry's, or is to be closed: a person may have opened it.
 
     Args:
-        asked_at: when the list was requested.
+        answered_at: when the list was answered. A look-up requested later shows each fill that the list shows.
         quantity, price: of the position in the list.
     """
     if p.listed_more is None or p.listed_more[1] != quantity:
-        p.listed_more = (asked_at, quantity)
+        p.listed_more = (answered_at, quantity)
     look_up(p, at)
     finding, row = p.back_offs.get("find"), p.entry_row
     entry, more = _entry(p), quantity - p.quantity
@@ -280,6 +280,7 @@ def _count_added(p: PositionState, asked_at: float | None, at: float) -> None:
     elif asked_at is not None and asked_at >= listed_at + p.timing.orders_read_lag:
         p.listed_more = None
         if p.quantity and isinstance(p.goal, Protect):  # otherwise nothing of it is ours
+            p.entry = replace(_entry(p), added=_entry(p).added + quantity - p.quantity)
             p.quantity = quantity
             p.want_snapshot(at)
 

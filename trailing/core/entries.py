@@ -72,6 +72,7 @@ class EntryFacts(msgspec.Struct, frozen=True, gc=False):
         filled: its filled quantity by its own reports, in base units.
         entered: the quantity that counts as entered: what is filled, or what a list of positions showed more while the
             order could not be looked up.
+        added: the quantity that a person has added while it was working. It is no part of `entered`.
         average_price: the average price of its fills; None: nothing is filled.
         first_filled_at: the time of the first fill by the exchange's clock, aware UTC; None: unknown.
         reason: why the exchange ended it, in its own words; "": unknown.
@@ -89,6 +90,7 @@ class EntryFacts(msgspec.Struct, frozen=True, gc=False):
     is_over: bool = False
     filled: Decimal = Decimal(0)
     entered: Decimal = Decimal(0)
+    added: Decimal = Decimal(0)
     average_price: Decimal | None = None
     first_filled_at: datetime | None = None
     reason: str = ""

@@ -74,8 +74,9 @@ def stop_that_counts(p: PositionState) -> Order | None:
 
 
 def _counts_more(side: Side, newer: Order, older: Order) -> bool:
-    """Return whether the newer stop says more about the position. A triggered one does only without another one."""
-    if (newer.triggered_at is None) is not (older.triggered_at is None):
+    """Return whether the newer stop says more about the position. Of two alike, a triggered one says less."""
+    is_of_one_kind = newer.is_superseded is older.is_superseded
+    if is_of_one_kind and (newer.triggered_at is None) is not (older.triggered_at is None):
         return newer.triggered_at is None
     return counts_before(side, newer, older)
 

@@ -193,13 +193,15 @@ class Order(msgspec.Struct, frozen=True, gc=False):
 def counts_before(side: Side, newer: Order, older: Order) -> bool:
     """Return whether the newer one of two live stops is the one that counts.
 
-    A superseded stop does not count beside one that is not superseded. Otherwise the newer one counts if it is at least
-    as tight.
+    A superseded stop does not count beside one that is not superseded. Otherwise the tighter one counts, of equal
+    prices the larger one, and of equal ones the newer.
     """
     if newer.is_superseded is not older.is_superseded:
         return older.is_superseded
     assert newer.order is not None
     assert older.order is not None
+    if newer.order.price == older.order.price and newer.order.quantity != older.order.quantity:
+        return newer.order.quantity > older.order.quantity
     return not is_tighter(side, older.order.price, newer.order.price)
 
 

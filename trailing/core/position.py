@@ -57,7 +57,7 @@ class PositionState:
         quantity: the open rest of the position, in base units.
         orders: our orders that exist or may exist, by client order id.
         entry_row: the entry, as `orders` has the others, until nothing more of it can be filled; or None.
-        listed_more: when the list was requested that showed more than its known fills, and how much; or None.
+        listed_more: when the list was answered that showed more than its known fills, and how much; or None.
         floor: the tightest stop that was acknowledged or that the liquidation price asked for; or None. No request is
             looser, unless the floor can't be placed. `former_floors`: the last other stops.
         reported_entry: the exchange's entry price, by which another position is recognized; None: none was reported.
@@ -86,7 +86,7 @@ class PositionState:
         is_lookup_untrusted: a look-up does not show the stop in place of a missing one, so look-ups prove no absence.
         updated_at: when the change happened that an update last reported; `told_quantity`: the quantity that it left.
         left_open_before: `left_open` as an earlier process stored it, or as a later update than the last fill's changed it.
-        is_rest_unknown: it was closed by a quantity that no list had shown since something may have been missed.
+        is_rest_unknown: a close was sent of a quantity that no list had shown since something may have been missed.
         doubted_stop: the unlisted stop that counted at a change of the entry price. Without it, the position is gone.
         successor: another position of its key, handed in by a caller, until a snapshot shows which is open; or None.
         is_awaited: another position of its key was handed in, and waits for its end.
@@ -164,6 +164,7 @@ class PositionState:
     is_entry_checked: bool = False
     is_frozen: bool = False
     is_rounding_told: bool = False
+    is_doubt_told: bool = False
     told_liquidation: Decimal | None = None
     gap: PriceGap | None = None
     moves: int = 0

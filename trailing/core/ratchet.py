@@ -164,8 +164,8 @@ class Ratchet:
     def take_backfill(self, candles: Iterable[Candle], price: Decimal) -> None:
         """Take the peaks of a price gap.
 
-        An extreme further than `max_jump` from its candle's first and last price does not count, because one wrong price makes
-        it. The better one of those two counts instead.
+        One wrong price makes an extreme, and may be the first or last price of its candle. So an extreme counts only if it is
+        within `max_jump` of such a price, and this price within `max_jump` of a neighbouring candle or of the price now.
 
         Args:
             candles: closed candles. Candles of another source do not count. Candles that began before the position was
@@ -173,14 +173,16 @@ class Ratchet:
             price: the exchange's own price now, which counts, too.
         """
         long = self.position.side == "long"
-        for candle in candles:
-            if candle.source == self._source and candle.opened_at >= self.position.opened_at:
-                peak = candle.high if long else candle.low
-                confirmed = max(candle.open, candle.close) if long else min(candle.open, candle.close)
-                if not is_within(peak, confirmed, self.plan.max_jump):
-                    peak = confirmed
-                if self._is_ahead(peak, self.best):
-                    self.best = peak
+        limit, opened_at = self.plan.max_jump, self.position.opened_at
+        own = [one for one in candles if one.source == self._source and one.opened_at >= opened_at]
+        before = None
+        for candle, after in zip(own, [*(one.open for one in own[1:]), price], strict=False):
+            for reached in (candle.open, candle.close):
+                if is_within(reached, after, limit) or (before is not None and is_within(reached, before, limit)):
+                    extreme = candle.high if long else candle.low
+                    peak = extreme if is_within(extreme, reached, limit) else reached
+                    self.best = peak if self._is_ahead(peak, self.best) else self.best
+            before = candle.close
         self.suspect = self.jump = None
         self._count(price)
 

@@ -99,7 +99,7 @@ def _judge_orders(p: PositionState, snapshot: AccountSnapshot, listed: dict[str,
         if order.state is INTENDED or (p.is_sent and order.id == p.request_id and not is_looked_up):
             continue
         if order.purpose == "exit":
-            _settle_exit(p, order, snapshot, at)
+            _settle_exit(p, order, snapshot, listed, at)
         elif (shown := listed.get(order.id)) is not None:
             p.missing_stops, p.is_listing_untrusted, p.is_lookup_untrusted = (), False, False
             _judge_listed(p, order, shown, snapshot, at)
@@ -194,12 +194,14 @@ def _doubt(p: PositionState, order: Order, snapshot: AccountSnapshot, at: float)
         p.again_at = min(p.again_at, count_from if is_untold else order.missed_at[-1] + LIST_RECHECK)
 
 
-def _settle_exit(p: PositionState, order: Order, snapshot: AccountSnapshot, at: float) -> None:
+def _settle_exit(
+    p: PositionState, order: Order, snapshot: AccountSnapshot, listed: dict[str, StopOrder], at: float
+) -> None:
     """Settle a close of unknown outcome by a snapshot requested after it can't execute.
 
     The quantity in the snapshot shows the outcome. With another entry price, the close was executed and another
     position was entered since, even if a stop of the closed one is still live. It was not if an update says that a
-    person has added to the position since.
+    person has added to the position since, or if a person may have before and our stop is listed.
     """
     settled_from = order.sent_at + p.timing.request_validity + p.timing.positions_read_lag
     report = snapshot.reports.get((p.position.symbol, p.position.side))
@@ -210,7 +212,9 @@ def _settle_exit(p: PositionState, order: Order, snapshot: AccountSnapshot, at: 
     if report is None:
         return
     told = p.told_quantity if p.updated_at >= order.sent_at and not p.flat.is_said else None
-    if (told is not None and told >= p.quantity) or has_known_entry(p, report):
+    counting = stop_that_counts(p)
+    is_rest = p.is_rest_unknown and counting is not None and counting.id in listed
+    if (told is not None and told >= p.quantity) or has_known_entry(p, report) or is_rest:
         revoke_close(p)
     elif p.reported_entry is not None and report.quantity > (left_open(p) or _ZERO):
         end_flat(p, replaced_by=report)
@@ -275,8 +279,9 @@ def _judge_report(
             refuse_entry(p, wrong)
             return
     if p.is_entering and report.quantity > p.quantity:
-        note_entry_listed(p, snapshot.asked_at, report.quantity, report.entry_price, at)
+        note_entry_listed(p, snapshot.answered_at, report.quantity, report.entry_price, at)
         return
+    p.listed_more = None
     if p.exit_sent and p.quantity and p.reported_entry is not None and not has_known_entry(p, report):
         return  # our close may have been executed, and the snapshot that settles it decides
     identity = "same" if p.is_entering else identify(p, report, listed)
@@ -292,7 +297,7 @@ def _judge_report(
             p.doubted_stop = p.doubted_stop or counting.id
         p.again_at = min(p.again_at, snapshot.answered_at + max(CONFIRM_AFTER, p.timing.orders_read_lag))
         return
-    p.doubted_stop = None
+    p.doubted_stop, p.is_rest_unknown = None, False
     p.successor = None if p.missed_until == math.inf else p.successor
     p.reported_entry = None if p.is_entering else report.entry_price  # it changes with each fill
     p.shown_at = snapshot.asked_at

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from msgspec.structs import replace
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 _ZERO = Decimal(0)
 
+_SOON: Final = 3
+"""Most earlier failures that count for the wait after wrong figures that follow refusals: 1.6 s."""
+
 Stopping: TypeAlias = PlaceStop | ReplaceStop | AmendStop
 
 
@@ -52,7 +55,7 @@ def stop_acknowledged(p: PositionState, request: Stopping, order: Order | None, 
     refused = p.refused_stop
     if refused is None or not is_tighter(p.position.side, refused, request.price):
         p.back_offs.pop("move", None)
-    p.would_trigger, p.refused_stop = False, None
+    p.would_trigger, p.refused_stop, p.is_doubt_told = False, None, False
     if result.price != request.price and not p.is_rounding_told:
         p.is_rounding_told = True
         p.alarm("the exchange rounds a stop more coarsely than its tick", f"asked {request.price}, got {result.price}")
@@ -88,15 +91,17 @@ def _supersede(p: PositionState, request: ReplaceStop) -> None:
 def _doubt(p: PositionState, request: Stopping, order: Order, result: StopOrder, at: float) -> None:
     """Look up a stop whose acknowledged figures are not the requested ones.
 
-    The outcome is unknown if they differ by more than rounding. The first such answer in a row raises an alarm.
+    The outcome is unknown if they differ by more than rounding. The first such answer since the last good one raises an
+    alarm. After refusals the wait is short again, because the exchange executes such requests.
     """
     p.put(replace(order, changed_at=at, find_at=at))  # the answer proves that it exists, whatever its figures
     before = p.back_offs.get(request.kind)
-    if before is not None and before.is_refusal:  # the exchange executes such requests again
-        before = None
-    backing_off = p.back_offs[request.kind] = back_off(before, None, at, 1.0)
+    if before is not None and before.is_refusal:
+        before = replace(before, failures=min(before.failures, _SOON))
+    p.back_offs[request.kind] = back_off(before, None, at, 1.0)
     p.error = OutcomeUnknown("the exchange acknowledged something else than was asked for")
-    if backing_off.failures == 1:
+    if not p.is_doubt_told:
+        p.is_doubt_told = True
         detail = f"asked {request.quantity} at {request.price}, got {result.quantity} at {result.price}"
         p.alarm("the exchange acknowledged something else than was asked for", detail)
 

@@ -149,7 +149,7 @@ class Reconciler:
         if holder is None:
             return False
         held = holder.state
-        is_shown = held.listed_at >= since + self._timing.positions_read_lag and held.doubted_stop is None
+        is_shown = held.shown_at >= since + self._timing.positions_read_lag and held.doubted_stop is None
         return is_shown and protects_all(held) and (held.position.side == position.side or bool(held.quantity))
 
     def _close_superseded(self, record: StopRecord, snapshot: AccountSnapshot) -> bool:

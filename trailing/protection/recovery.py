@@ -114,11 +114,20 @@ def _last_saved(supervision: Supervision, stored: Sequence[StopRecord]) -> dict[
     """Return the record of each key that was saved last. Records of waiting and given-up positions do not count.
 
     The last position claimed the key when it was free, although it may be released since. So the others have ended, and the store
-    lacks their ends. An unknown time is the oldest one. Of equal times, the record that was first written later counts.
+    lacks their ends. An unknown time is the oldest one. Of equal times, the record that was first written later counts. A released
+    position counts only if it was first written later, too, because a clock that was set back must keep no open position out.
     """
-    claiming = (one for one in stored if not (one.is_waiting or (one.state == State.CLOSED and one.is_abandoned)))
-    by_time = sorted(claiming, key=lambda one: one.saved_at or _UNKNOWN_TIME)
-    return {supervision.registry.key(one.position.symbol, one.position.side): one for one in by_time}
+    claiming = [
+        (number, one)
+        for number, one in enumerate(stored)
+        if not (one.is_waiting or (one.state == State.CLOSED and one.is_abandoned))
+    ]
+    last: dict[Key, tuple[int, StopRecord]] = {}
+    for number, record in sorted(claiming, key=lambda one: one[1].saved_at or _UNKNOWN_TIME):
+        key = supervision.registry.key(record.position.symbol, record.position.side)
+        if record.state != State.CLOSED or key not in last or number > last[key][0]:
+            last[key] = (number, record)
+    return {key: record for key, (_, record) in last.items()}
 
 
 def _orders_of(record: StopRecord) -> tuple[StopOrder, ...]:

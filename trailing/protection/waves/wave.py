@@ -205,7 +205,10 @@ class Wave:
                     f"{position.symbol} got a {position.side} position while its {state.position.side} position is open"
                 )
             stop, same = state.stop, _is_same(held, position)
-            if stop is not None and protects_all(state) and (is_listed or (same and stop.quantity >= wanted)):
+            is_shown = (
+                asked_from is not None and state.shown_at >= asked_from
+            )  # and not only that some position is listed
+            if stop is not None and protects_all(state) and (is_shown or (same and stop.quantity >= wanted)):
                 return stop
             if asked_from is None and not state.is_opening:
                 asked_from = self._supervision.now() + self._supervision.timing.positions_read_lag
