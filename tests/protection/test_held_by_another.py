@@ -12,6 +12,7 @@ from test_store_that_failed import NEW, OLD, saved, store
 from worlds import BTC, START, SYMBOL, World, a_position, open_listened, open_world
 
 import trailing
+from trailing.core.entries import Entry
 from trailing.testing import At, ReplyLost, Unreachable
 
 LATER = a_position(entry_price=D(101), quantity=D("1"), id="later")
@@ -104,3 +105,23 @@ async def test_a_stop_of_a_position_being_closed_is_no_answer_to_a_wave(
         await world.running.protect_wave((LATER,), deadline=2.0)
         await trio.sleep(60)
         assert world.claim().position == LATER
+
+
+async def test_a_position_that_is_withdrawn_behind_a_working_entry_stays_listed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(with_manager=False, latency=0.5) as world:
+        world.feed("100")
+        async with open_listened(world):
+            async with trio.open_nursery() as callers:
+                callers.start_soon(lambda: world.running.enter(Entry(*BTC, D("1.5"), D(95)), deadline=10.0))
+                await trio.sleep(2)
+                await world.enter(LATER)
+                callers.start_soon(lambda: world.running.protect_wave((LATER,), deadline=10.0))
+                await trio.sleep(1)
+                world.inject({At("cancel_entry"): Unreachable()})
+                callers.cancel_scope.cancel()  # the clean-up of the entry does not end in time
+        world.inject({})
+        async with open_listened(world):
+            await trio.sleep(30)
+            assert world.running.unprotected()[BTC].position == LATER
