@@ -112,15 +112,14 @@ async def test_a_position_that_is_withdrawn_behind_a_working_entry_stays_listed(
 ) -> None:
     async with open_world(with_manager=False, latency=0.5) as world:
         world.feed("100")
-        async with open_listened(world):
-            async with trio.open_nursery() as callers:
-                callers.start_soon(lambda: world.running.enter(Entry(*BTC, D("1.5"), D(95)), deadline=10.0))
-                await trio.sleep(2)
-                await world.enter(LATER)
-                callers.start_soon(lambda: world.running.protect_wave((LATER,), deadline=10.0))
-                await trio.sleep(1)
-                world.inject({At("cancel_entry"): Unreachable()})
-                callers.cancel_scope.cancel()  # the clean-up of the entry does not end in time
+        async with open_listened(world), trio.open_nursery() as callers:
+            callers.start_soon(lambda: world.running.enter(Entry(*BTC, D("1.5"), D(95)), deadline=10.0))
+            await trio.sleep(2)
+            await world.enter(LATER)
+            callers.start_soon(lambda: world.running.protect_wave((LATER,), deadline=10.0))
+            await trio.sleep(1)
+            world.inject({At("cancel_entry"): Unreachable()})
+            callers.cancel_scope.cancel()  # the clean-up of the entry does not end in time
         world.inject({})
         async with open_listened(world):
             await trio.sleep(30)

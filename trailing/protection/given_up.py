@@ -19,7 +19,7 @@ from trailing.errors import ExchangeError, UsageError
 from trailing.events import OpeningFailed
 from trailing.exchanges.port import Exchange
 from trailing.protection.records import Records
-from trailing.protection.waves.outcomes import UNTRACKED, Refused, Unprotected
+from trailing.protection.waves.outcomes import UNTRACKED, Refused, Unprotected, is_untracked
 
 if TYPE_CHECKING:
     from trailing.protection.position_task import PositionTask
@@ -80,6 +80,16 @@ class GivenUp:
         listed = self.listed.get((position.symbol, position.side))
         if listed is not None and listed.position.identity == position.identity:
             del self.listed[position.symbol, position.side], self.listed_at[position.symbol, position.side]
+
+    def make_way(self, claiming: PositionState) -> None:
+        """Remove the position in whose place another one is worked on.
+
+        One that was given up behind that one stays listed, until a list shows which of the two is open.
+        """
+        key = (claiming.position.symbol, claiming.position.side)
+        listed = self.listed.get(key)
+        if listed is not None and (is_untracked(listed.position) or self.listed_at[key] <= claiming.claimed_at):
+            self.forget(*key, unless=claiming.position.identity)
 
     def forget(self, symbol: str, side: Side, *, unless: str | None = None) -> bool:
         """Remove a position from the list, here and in the store. Return whether it was listed.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -223,15 +222,10 @@ class Supervision:
     # Tasks.
 
     def watch(self, task: PositionTask) -> None:
-        """Have the manager work on a position whenever there is work. It is no longer listed as given up.
-
-        One that was given up behind it stays listed, until a list shows this one.
-        """
+        """Have the manager work on a position whenever there is work. It is no longer listed as given up."""
         if task.state.ended:
             return
-        position = task.state.position
-        if self.given_up.listed_at.get((position.symbol, position.side), math.inf) <= task.state.claimed_at:
-            self.given_up.forget(position.symbol, position.side, unless=position.identity)
+        self.given_up.make_way(task.state)
         task.is_watched = True
         task.poke()
 
