@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal as D
-from typing import Any
 
 import trio
 import trio.testing
 from inspection.paper import amend_by_hand
+from test_store_that_failed import Outage
 from worlds import BTC, START, SYMBOL, World, a_position, open_listened, open_world
 
 from trailing import TimedOut
 from trailing.core.entries import Entry
-from trailing.errors import StoreError
-from trailing.testing import At, Fails, ReplyLost, Unreachable
+from trailing.testing import At, ReplyLost, Unreachable
 
 
 async def replaced_by_an_untracked_one(world: World, price: str) -> None:
@@ -52,20 +51,16 @@ async def test_the_stop_of_a_position_whose_record_is_lost_is_not_cancelled_for_
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """The record of an unfilled entry adopts the stop of a later position, and cancels it at its end."""
-    down = False
-
-    def store_faults(operation: str, *_: Any) -> Fails | None:
-        return Fails(StoreError("down")) if down and operation == "commit" else None
-
-    async with open_world(with_manager=False, store_faults=store_faults) as world:
+    outage = Outage()
+    async with open_world(with_manager=False, store_faults=outage) as world:
         world.feed("100")
         async with open_listened(world):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(lambda: world.running.enter(Entry(*BTC, D("1.5"), D(95)), deadline=10.0))
                 await trio.sleep(5)
-                down = True  # the end of the entry is not stored, and nothing of the position either
+                outage.is_on = True  # the end of the entry is not stored, and nothing of the position either
             (stop,) = await world.protect(a_position())
-        down = False
+        outage.is_on = False
         async with open_listened(world):
             await trio.sleep(120)
             assert [one.client_order_id for one in await world.live()] == [stop.client_order_id]
@@ -78,22 +73,18 @@ async def test_the_stop_of_a_position_whose_record_is_lost_is_not_cancelled_for_
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """The record of a position that has ended unsaved adopts the stop of the next one, and cancels it at its end."""
-    down = False
-
-    def store_faults(operation: str, *_: Any) -> Fails | None:
-        return Fails(StoreError("down")) if down and operation == "commit" else None
-
-    async with open_world(with_manager=False, store_faults=store_faults) as world:
+    outage = Outage()
+    async with open_world(with_manager=False, store_faults=outage) as world:
         world.feed("100")
         async with open_listened(world):
             await world.protect(a_position())
-            down = True  # neither the end of this position nor the next one is stored
+            outage.is_on = True  # neither the end of this position nor the next one is stored
             world.feed("97")
             await trio.sleep(5)
             assert world.paper.actual(SYMBOL) == ((), {})
             at = START + timedelta(seconds=trio.current_time() - world.started)
             (stop,) = await world.protect(a_position(entry_price=D(97), opened_at=at))
-        down = False
+        outage.is_on = False
         async with open_listened(world):
             await trio.sleep(120)
             assert [one.client_order_id for one in await world.live()] == [stop.client_order_id]
