@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from driver import AMENDS, OPENED, SYMBOL, TIMING, D, Driver, a_report, a_stop, waiting
+from driver import AMENDS, MARKET, OPENED, SYMBOL, TIMING, D, Driver, a_report, a_stop, waiting
 from test_entering import order, resting, updates
 
 from trailing.core.inputs import CheckWanted, CloseWanted, OrderUpdated, PricesMissed
-from trailing.core.model import Candle
+from trailing.core.model import Candle, Market
 from trailing.core.requests import AmendStop, FindEntry, FindOrder, PlaceStop, ReplaceStop
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, StopRejected
 
 ANOTHER = "another position has taken the place of one that is protected"
 
 
-def with_addition(attached: str | None = None) -> Driver:
-    """An entry of 2 rests, 1 of it is filled, a person has added 0.6, and the stop `b` covers 1.6."""
-    driver = resting(attached, timing=TIMING)
+def with_addition(attached: str | None = None, **fields: Any) -> Driver:
+    """An entry of 2 rests, 1 of it is filled, a person has added 0.6, and one stop covers 1.6."""
+    driver = resting(attached, timing=TIMING, **fields)
     updates(driver, order("1"), at=5.0)
     assert isinstance(driver.does(), PlaceStop)
     driver.shows_all(a_report("1.6"), at=8.0)
     driver.does_entry(FindEntry("e"), order("1"))
     driver.at = 9.0
     driver.does_entry(FindEntry("e"), order("1"))
-    assert driver.does() == ReplaceStop(D(98), D("1.6"), "a")
     driver.settles()
+    assert [stop.quantity for stop in driver.live.values()] == [D("1.6")]
     return driver
 
 
@@ -98,14 +99,18 @@ def test_what_is_left_after_such_an_exit_whose_reply_is_lost_keeps_its_stop(is_f
     assert ANOTHER not in driver.alarms
 
 
-def test_a_stop_of_more_is_not_cancelled_for_the_entry_s_own_stop_of_less() -> None:
-    driver = with_addition("own")
+@pytest.mark.parametrize(("market", "fails"), [(MARKET, False), (AMENDS, False), (AMENDS, True)])
+def test_a_stop_of_more_is_not_cancelled_for_the_entry_s_own_stop_of_less(market: Market, fails: bool) -> None:
+    """`fails`: each amendment."""
+    driver = with_addition("own", market=market)
     updates(driver, order("1", working=False), at=12.0)
     driver.live["s"] = a_stop("s", "98", "1")
-    for _ in range(6):
+    for _ in range(9):
         wanted = driver.wants()
         if isinstance(wanted, float):
             driver.at = min(wanted, driver.at + 2)
+        elif fails and isinstance(wanted, AmendStop):
+            driver.fails(StopRejected("no"))
         else:
             driver.does()
         assert any(stop.quantity >= D("1.6") for stop in driver.live.values()), wanted
@@ -159,26 +164,3 @@ def test_one_wrong_price_that_begins_or_ends_a_candle_is_no_peak(figures: tuple[
     ]
     driver.does()
     assert driver.state.ratchet.best == D(100)
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_a_stop_of_more_is_kept_where_stops_are_amended(fails: bool) -> None:
-    driver = resting("own", timing=TIMING, market=AMENDS)
-    updates(driver, order("1"), at=5.0)
-    driver.does()
-    driver.shows_all(a_report("1.6"), at=8.0)
-    driver.does_entry(FindEntry("e"), order("1"))
-    driver.at = 9.0
-    driver.does_entry(FindEntry("e"), order("1"))
-    driver.settles()
-    updates(driver, order("1", working=False), at=12.0)
-    driver.live["s"] = a_stop("s", "98", "1")
-    for _ in range(9):
-        wanted = driver.wants()
-        if isinstance(wanted, float):
-            driver.at = min(wanted, driver.at + 2)
-        elif fails and isinstance(wanted, AmendStop):
-            driver.fails(StopRejected("no"))
-        else:
-            driver.does()
-        assert any(stop.quantity >= D("1.6") for stop in driver.live.values()), wanted

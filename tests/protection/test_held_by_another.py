@@ -13,7 +13,7 @@ from worlds import BTC, START, SYMBOL, World, a_position, open_listened, open_wo
 
 import trailing
 from trailing.core.entries import Entry
-from trailing.testing import At, ReplyLost, Unreachable
+from trailing.testing import At, Fault, ReplyLost, Unreachable
 
 LATER = a_position(entry_price=D(101), quantity=D("1"), id="later")
 
@@ -49,13 +49,20 @@ async def test_the_clock_is_set_back_between_a_release_and_the_next_position(
                 assert BTC in {*manager.stops(), *manager.unprotected()}
 
 
-async def withdraw_behind_a_close(world: World) -> None:
-    """Close a position, lose the reply, enter another one, and withdraw that from the queue."""
+async def replace_behind_a_close(world: World, *, hides_positions: bool) -> None:
+    """Protect a position, close it, lose the reply, and enter another one. `hides_positions`: their list can't be read then."""
+    world.feed("100")
     await world.protect()
-    world.inject({At("close_position"): ReplyLost(), At("positions"): Unreachable()})
+    faults: dict[At, Fault] = {At("close_position"): ReplyLost()}
+    world.inject(faults | {At("positions"): Unreachable()} if hides_positions else faults)
     with world.updates_silenced():
         await world.running.close(*BTC, deadline=1.0)
         await world.enter(LATER)
+
+
+async def withdraw_behind_a_close(world: World) -> None:
+    """Let the position that was entered behind such a close wait for its key, and withdraw it."""
+    await replace_behind_a_close(world, hides_positions=True)
     with trio.move_on_after(2.0):
         await world.running.protect_wave((LATER,), deadline=10.0)
     assert world.running.unprotected()[BTC].position == LATER
@@ -66,7 +73,6 @@ async def test_a_withdrawn_position_is_listed_while_the_close_of_the_one_before_
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(request_validity=20.0) as world:
-        world.feed("100")
         await withdraw_behind_a_close(world)
         for _ in range(60):
             await trio.sleep(1)
@@ -78,12 +84,7 @@ async def test_a_position_that_waits_behind_such_a_close_is_protected_afterwards
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(request_validity=20.0) as world:
-        world.feed("100")
-        await world.protect()
-        world.inject({At("close_position"): ReplyLost(), At("positions"): Unreachable()})
-        with world.updates_silenced():
-            await world.running.close(*BTC, deadline=1.0)
-            await world.enter(LATER)
+        await replace_behind_a_close(world, hides_positions=True)
         await world.running.protect_wave((LATER,), deadline=2.0)
         world.inject({})
         for _ in range(60):
@@ -96,12 +97,7 @@ async def test_a_stop_of_a_position_being_closed_is_no_answer_to_a_wave(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(request_validity=20.0) as world:
-        world.feed("100")
-        await world.protect()
-        world.inject({At("close_position"): ReplyLost()})
-        with world.updates_silenced():
-            await world.running.close(*BTC, deadline=1.0)
-            await world.enter(LATER)
+        await replace_behind_a_close(world, hides_positions=False)
         await world.running.protect_wave((LATER,), deadline=2.0)
         await trio.sleep(60)
         assert world.claim().position == LATER

@@ -75,13 +75,10 @@ def _take_in(p: PositionState, order: StopOrder, at: float) -> None:
     """
     is_native = order.callback is not None
     is_other = order.source != p.plan.trigger and p.is_covered
-    row, before = (
-        new_stop(order, is_unwanted=is_native, is_superseded=is_other),
-        p.ended_orders.pop(order.client_order_id, None),
-    )
-    if (
-        before is not None
-    ):  # it had ended by other reports, or the exchange placed it again for a further fill of the entry
+    row = new_stop(order, is_unwanted=is_native, is_superseded=is_other)
+    before = p.ended_orders.pop(order.client_order_id, None)
+    # It had ended by other reports, or the exchange placed it again for a further fill of the entry.
+    if before is not None:
         known = before.told_before + before.told
         row = replace(row, told=before.told, told_before=before.told_before, trades=before.trades, filled=known)
     p.put(row)

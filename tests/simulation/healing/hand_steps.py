@@ -10,7 +10,7 @@ from inspection.paper import add_by_hand, amend_by_hand, working_entries
 
 from simulation.healing.bot import named
 from simulation.healing.world import Done, World, rounded
-from trailing.core.model import Side
+from trailing.core.model import Side, StopOrder
 from trailing.exchanges.port import StopRequest
 
 
@@ -20,8 +20,7 @@ async def tighten_a_stop(world: World) -> Done:
     if stop is None:
         return None
     price = rounded((stop.price + world.price(stop.symbol)) / 2)
-    amend_by_hand(world.exchange, stop, price)
-    return f"{named((stop.symbol, stop.side))} {stop.client_order_id} from {stop.price} to {price}"
+    return _amend(world, stop, price)
 
 
 async def loosen_a_stop(world: World) -> Done:
@@ -30,6 +29,10 @@ async def loosen_a_stop(world: World) -> Done:
     if stop is None:
         return None
     price = rounded(stop.price * (Decimal("0.99") if stop.side == "long" else Decimal("1.01")))
+    return _amend(world, stop, price)
+
+
+def _amend(world: World, stop: StopOrder, price: Decimal) -> str:
     amend_by_hand(world.exchange, stop, price)
     return f"{named((stop.symbol, stop.side))} {stop.client_order_id} from {stop.price} to {price}"
 
